@@ -1,0 +1,32 @@
+"""The one way a wrong input is refused: the rule, what was received, what to do."""
+
+from __future__ import annotations
+
+
+class HandgradError(Exception):
+    """Base of every error that handgrad raises on purpose."""
+
+
+class InputError(HandgradError, ValueError, RuntimeError):
+    """An input breaks a rule.
+
+    It is a ``ValueError`` for NumPy users and a ``RuntimeError`` for PyTorch users: both
+    libraries have their own habit, and code written for either must catch it.
+    """
+
+
+class UnknownDerivation(HandgradError, KeyError):
+    """No derivation is registered under that name."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of the text
+        return str(self.args[0])
+
+
+class DuplicateDerivation(HandgradError, ValueError):
+    """A name is registered twice."""
+
+
+def require(holds: bool, rule: str, received: object, do: str) -> None:
+    """Raise :class:`InputError` with one sentence unless the rule holds."""
+    if not holds:
+        raise InputError(f"{rule}; received {received}; {do}.")

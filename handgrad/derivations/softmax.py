@@ -1,0 +1,51 @@
+"""y_i = exp(x_i) / Σ_j exp(x_j) along one axis
+
+Shapes.  x and y (..., n, ...), n along the axis ``dim``.
+
+Forward.  The largest x_j is subtracted first: it cancels, and exp cannot overflow.
+
+Chain rule.  With s = Σ_j exp(x_j),
+    ∂y_i/∂x_k = [i = k] exp(x_i)/s - exp(x_i) exp(x_k)/s² = y_i ([i = k] - y_k)
+    dx_k = Σ_i dy_i y_i ([i = k] - y_k) = y_k (dy_k - Σ_i dy_i y_i)
+
+Result.  dx = y (dy - ⟨dy, y⟩), the inner product taken along the axis.
+
+Kinks: none.  Errors: an axis that x does not have.
+Source: PyTorch documentation, torch.nn.functional.softmax.
+"""
+
+from handgrad._arrays import namespace, normalize_axes, size
+from handgrad._cases import case, normal
+from handgrad._derivation import register
+
+
+def forward(x, *, dim=-1):
+    xp = namespace(x)
+    (axis,) = normalize_axes(dim, x.ndim) or (None,)
+    if size(x.shape) == 0:
+        return x, (x,)
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    y = e / xp.sum(e, axis=axis, keepdims=True)
+    return y, (y,)
+
+
+def backward(dy, residuals, *, dim=-1):
+    (y,) = residuals
+    return y * (dy - namespace(dy).sum(dy * y, axis=dim if y.ndim else None, keepdims=True))
+
+
+register(
+    forward,
+    backward,
+    torch="torch.nn.functional.softmax",
+    autocast="float32",
+    fit=lambda rng, shape: case("fit", normal(*shape), dim=int(rng.integers(-len(shape), 0)))
+    if shape
+    else None,
+    cases=[
+        case("rows", normal(4, 5), dim=-1),
+        case("columns", normal(4, 5), dim=0),
+        case("middle axis", normal(2, 5, 3), dim=1),
+        case("large inputs", normal(3, 4, mean=1000.0, scale=10.0), dim=1),
+    ],
+)

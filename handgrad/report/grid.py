@@ -1,0 +1,44 @@
+"""An array of errors, reduced to a grid small enough to look at and to store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+LIMIT = 32
+
+
+def reduce_errors(errors: Any, limit: int = LIMIT) -> tuple[tuple[float, ...], ...] | None:
+    """Signed errors of any shape as a grid of at most ``limit`` x ``limit`` numbers.
+
+    The last axis gives the columns, all axes before it the rows. Each cell holds the error
+    of largest magnitude in its block, sign kept; NaN wins over everything. Real, any float
+    dtype. None for an empty array.
+    """
+    values = np.asarray(errors, dtype=np.float64)
+    rows, columns = flat_shape(values.shape)
+    if rows * columns == 0:
+        return None
+    table = values.reshape(rows, columns)
+    across = edges(columns, min(columns, limit))
+    down = edges(rows, min(rows, limit))
+    return tuple(
+        tuple(_worst(table[top:bottom, left:right]) for left, right in across)
+        for top, bottom in down
+    )
+
+
+def flat_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many rows and columns an array of this shape has in a grid."""
+    return int(np.prod(shape[:-1], dtype=np.int64)), shape[-1] if shape else 1
+
+
+def edges(length: int, parts: int) -> list[tuple[int, int]]:
+    """``length`` elements as ``parts`` blocks of nearly equal size: (first, one past the last)."""
+    cuts = [i * length // parts for i in range(parts + 1)]
+    return list(zip(cuts[:-1], cuts[1:], strict=True))
+
+
+def _worst(block: np.ndarray) -> float:
+    return float(block.flat[int(np.argmax(np.abs(block)))])  # argmax takes NaN as the largest

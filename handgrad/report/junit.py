@@ -1,0 +1,59 @@
+"""The record as JUnit XML: a suite for each group, a test case for each check."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+from handgrad.report.record import Check, Record, Tally, split
+from handgrad.report.words import clean, exact, index, number, one_line, shape
+
+
+def to_junit(record: Record) -> str:
+    """JUnit XML as Jenkins, GitLab and GitHub actions read it. Times are those of the whole run."""
+    root = ET.Element("testsuites", _numbers(record.checks), name=clean(record.title))
+    root.set("time", f"{sum(record.seconds.values()):.3f}")
+    for group, checks in split(record.checks, lambda check: check.group):
+        suite = ET.SubElement(root, "testsuite", _numbers(checks), name=clean(group))
+        suite.set("time", f"{record.seconds.get(group, 0.0):.3f}")
+        if record.environment:
+            properties = ET.SubElement(suite, "properties")
+            for name, value in record.environment.items():
+                ET.SubElement(properties, "property", name=clean(name), value=clean(value))
+        for check in checks:
+            _case(suite, check)
+    ET.indent(root, " ")
+    body = ET.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _numbers(checks: tuple[Check, ...]) -> dict[str, str]:
+    tally = Tally.of(checks)
+    return {
+        "tests": str(tally.checks),
+        "failures": str(tally.failed),
+        "errors": "0",
+        "skipped": "0",
+    }
+
+
+def _case(suite: ET.Element, check: Check) -> None:
+    where = f"{check.group}.{check.layer}" if check.layer else check.group
+    case = ET.SubElement(suite, "testcase", name=clean(check.id), classname=clean(where))
+    if not check.passed:
+        message = one_line(check.message or f"{check.argument} is wrong")
+        failure = ET.SubElement(case, "failure", message=message, type="GradientMismatch")
+        failure.text = clean(details(check))
+
+
+def details(check: Check) -> str:
+    """A failing check in full, as lines of text."""
+    lines = [
+        check.message,
+        f"compared: {check.argument} ({shape(check.shape)}), {check.dtype}, {check.library}, "
+        f"against {check.oracle}",
+        f"hand value:  {exact(check.analytic)} at {index(check.worst_index)}",
+        f"true value:  {exact(check.reference)}",
+        f"error: {number(check.max_abs_error)} absolute, {number(check.max_rel_error)} relative, "
+        f"{number(check.ulps)} ulps where {number(check.allowed_ulps)} are allowed",
+    ]
+    return "\n".join(line for line in lines if line)

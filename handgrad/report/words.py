@@ -1,0 +1,90 @@
+"""Numbers and names as people read them; the same in every view."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from handgrad.report.record import Check, Record, Tally
+
+ABSENT = "–"
+
+# What XML 1.0 forbids, what a terminal obeys (C0, DEL, C1), and what turns the reading direction.
+_UNSAFE = re.compile(
+    "[^\t\n\x20-\x7e\xa0-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)
+
+
+def clean(text: str) -> str:
+    """The text with control characters made visible (``\\x1b``), newline and tab kept."""
+    return _UNSAFE.sub(lambda match: repr(match.group())[1:-1], text)
+
+
+def one_line(text: str, limit: int = 160) -> str:
+    """The cleaned text on one line, cut after ``limit`` characters."""
+    line = " ".join(clean(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A size to be read: three digits."""
+    return ABSENT if value is None else f"{value:.{digits}g}"
+
+
+def signed(value: float) -> str:
+    return f"{value:+.3g}"
+
+
+def exact(value: float | None) -> str:
+    """A value to be compared: the shortest digits that give the same float64."""
+    return ABSENT if value is None else repr(value)
+
+
+def index(value: tuple[int, ...] | None) -> str:
+    return ABSENT if value is None else "[" + ", ".join(map(str, value)) + "]"
+
+
+def shape(value: tuple[int, ...]) -> str:
+    return " × ".join(map(str, value)) if value else "scalar"
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def multiple(ratio: float | None) -> str:
+    """An error as a multiple of what is allowed."""
+    if ratio is None:
+        return ABSENT
+    return "exact" if ratio == 0 else "not finite" if math.isinf(ratio) else f"{ratio:.2g} ×"
+
+
+def worst(tally: Tally) -> str:
+    """The largest error of a tally, as a multiple of what is allowed."""
+    if tally.worst is None:
+        return ABSENT
+    if tally.worst.ratio is None and tally.worst.message and not tally.worst.passed:
+        return "no value"
+    return multiple(tally.worst.ratio)
+
+
+def derivation(check: Check) -> str:
+    """The file that derives a check's layer."""
+    return f"handgrad/derivations/{check.layer}.py" if check.layer else ""
+
+
+def verdict(record: Record) -> str:
+    """The whole record in one sentence."""
+    counts = record.counts
+    if not record.checks and not record.examples:
+        return "Nothing was checked"
+    if not record.passed:
+        wrong = f"{counts['failed']:,} of {count(counts['checks'], 'check')}"
+        return f"{wrong} failed, in {', '.join(map(one_line, record.failed_places))}"
+    parts = []
+    if record.checks:
+        parts.append(f"{count(counts['checks'], 'check')}, each right to within rounding")
+    if record.examples:
+        parts.append(f"{count(counts['examples'], 'worked example')}")
+        parts.append(count(counts["misprint"], "misprint"))
+    return ", ".join(parts)
