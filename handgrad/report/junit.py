@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 from handgrad.report.record import Check, Record, Tally, split
-from handgrad.report.words import clean, exact, index, number, one_line, shape
+from handgrad.report.words import clean, details, one_line
 
 
 def to_junit(record: Record) -> str:
@@ -43,17 +43,3 @@ def _case(suite: ET.Element, check: Check) -> None:
         message = one_line(check.message or f"{check.argument} is wrong")
         failure = ET.SubElement(case, "failure", message=message, type="GradientMismatch")
         failure.text = clean(details(check))
-
-
-def details(check: Check) -> str:
-    """A failing check in full, as lines of text."""
-    lines = [
-        check.message,
-        f"compared: {check.argument} ({shape(check.shape)}), {check.dtype}, {check.library}, "
-        f"against {check.oracle}",
-        f"hand value:  {exact(check.analytic)} at {index(check.worst_index)}",
-        f"true value:  {exact(check.reference)}",
-        f"error: {number(check.max_abs_error)} absolute, {number(check.max_rel_error)} relative, "
-        f"{number(check.ulps)} ulps where {number(check.allowed_ulps)} are allowed",
-    ]
-    return "\n".join(line for line in lines if line)

@@ -6,9 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from handgrad.report._errors import ReportError
+
+T = TypeVar("T")
 
 VERDICTS = ("follows", "carried", "misprint", "statement")
 _FLOATS = ("max_abs_error", "max_rel_error", "ulps", "allowed_ulps", "analytic", "reference")
@@ -220,13 +222,11 @@ def severity(check: Check) -> tuple[bool, float, float, float, str]:
     return check.passed, -ratio, -ulps, -error, check.id
 
 
-def split(
-    checks: Iterable[Check], key: Callable[[Check], Any]
-) -> list[tuple[Any, tuple[Check, ...]]]:
-    """The checks in parts that share a key, in the order in which the keys first occur."""
-    parts: dict[Any, list[Check]] = {}
-    for check in checks:
-        parts.setdefault(key(check), []).append(check)
+def split(items: Iterable[T], key: Callable[[T], str]) -> list[tuple[str, tuple[T, ...]]]:
+    """The items in parts that share a key, in the order in which the keys first occur."""
+    parts: dict[str, list[T]] = {}
+    for item in items:
+        parts.setdefault(key(item), []).append(item)
     return [(name, tuple(part)) for name, part in parts.items()]
 
 

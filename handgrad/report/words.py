@@ -88,3 +88,22 @@ def verdict(record: Record) -> str:
         parts.append(f"{count(counts['examples'], 'worked example')}")
         parts.append(count(counts["misprint"], "misprint"))
     return ", ".join(parts)
+
+
+def details(check: Check) -> str:
+    """A failing check in full, as lines of text; what was not measured is left out."""
+    size = f" ({shape(check.shape)})" if check.shape else ""
+    what = ", ".join(filter(None, (f"{check.argument}{size}", check.dtype, check.library)))
+    against = f", against {check.oracle}" if check.oracle else ""
+    lines = [check.message, f"compared: {what}{against}"]
+    if check.analytic is not None or check.reference is not None:
+        lines += [
+            f"hand value: {exact(check.analytic)} at {index(check.worst_index)}",
+            f"true value: {exact(check.reference)}",
+        ]
+    if check.ulps is not None or check.max_abs_error is not None:
+        lines.append(
+            f"error: {number(check.max_abs_error)} absolute, {number(check.max_rel_error)} "
+            f"relative, {number(check.ulps)} ulps where {number(check.allowed_ulps)} are allowed"
+        )
+    return "\n".join(filter(None, lines))

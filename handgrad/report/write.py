@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -57,7 +58,5 @@ def write_reports(record: Record, folder: str | Path, *, derivation_url: str = "
 
 
 def _remove(part: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the folder is no folder, or not ours: nothing is there
         part.unlink(missing_ok=True)
-    except OSError:  # the folder is no folder, or not ours: nothing was written there
-        pass
