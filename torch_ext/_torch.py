@@ -1,18 +1,148 @@
 """The array namespace of tensors: array_api_compat's, but for what ``torch`` itself does better.
 
-PyTorch's vmap for batched gradients (``is_grads_batched=True``) has no rule for a few aliases
-that array_api_compat calls; the functions they stand for have one.
+array_api_compat converts Python scalars by ``torch.asarray`` and ``torch.result_type``, which
+``torch.compile`` cannot trace, and it calls a few aliases for which PyTorch's vmap for batched
+gradients (``is_grads_batched=True``) has no rule. What formulas use most goes straight to torch.
 """
 
 from __future__ import annotations
+
+import builtins
+from typing import Any
 
 import array_api_compat.torch
 import torch
 from torch import Tensor
 
+# The standard's names; of Python's own names only those that the standard gives a meaning.
+_SHADOWED = set(vars(builtins)) - {"abs", "all", "any", "bool", "pow", "round"}
 globals().update(
-    {name: value for name, value in vars(array_api_compat.torch).items() if name[0] != "_"}
+    {
+        name: value
+        for name, value in vars(array_api_compat.torch).items()
+        if name[0] != "_" and name not in _SHADOWED
+    }
 )
+globals().update(
+    {
+        name: getattr(torch, name)
+        for name in (
+            "abs ceil cos erf exp expm1 floor isfinite isinf isnan log log1p logical_and "
+            "logical_not logical_or round sign sin sqrt square tanh where"
+        ).split()
+    }
+)
+
+Axis = int | tuple[int, ...] | None
+
+
+def _pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Both as tensors; a scalar takes the other's dtype."""
+    if not isinstance(a, Tensor):
+        return torch.full_like(b, a), b
+    return a, b if isinstance(b, Tensor) else torch.full_like(a, b)
+
+
+def maximum(a: Any, b: Any) -> Tensor:
+    """``torch.maximum``, with a scalar too."""
+    if not isinstance(b, Tensor):
+        return torch.clamp(a, min=b)
+    return torch.maximum(*_pair(a, b))
+
+
+def minimum(a: Any, b: Any) -> Tensor:
+    """``torch.minimum``, with a scalar too."""
+    if not isinstance(b, Tensor):
+        return torch.clamp(a, max=b)
+    return torch.minimum(*_pair(a, b))
+
+
+def clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
+    """``torch.clamp``."""
+    return torch.clamp(x, low, high)
+
+
+def _axes(x: Tensor, axis: Axis) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(x.ndim))
+    return (axis,) if isinstance(axis, int) else tuple(axis)
+
+
+def sum(x: Tensor, *, axis: Axis = None, keepdims: builtins.bool = False, dtype: Any = None) -> Tensor:
+    """``torch.sum``; () sums over no axis, as the standard says."""
+    axes = _axes(x, axis)
+    if not axes and x.ndim:
+        return x if dtype is None else x.to(dtype)
+    return torch.sum(x, dim=axes, keepdim=keepdims, dtype=dtype)
+
+
+def mean(x: Tensor, *, axis: Axis = None, keepdims: builtins.bool = False) -> Tensor:
+    """``torch.mean``; () takes the mean over no axis, as the standard says."""
+    axes = _axes(x, axis)
+    return torch.mean(x, dim=axes, keepdim=keepdims) if axes or not x.ndim else x
+
+
+def max(x: Tensor, *, axis: Axis = None, keepdims: builtins.bool = False) -> Tensor:
+    """``torch.amax``."""
+    return torch.amax(x, dim=_axes(x, axis), keepdim=keepdims)
+
+
+def min(x: Tensor, *, axis: Axis = None, keepdims: builtins.bool = False) -> Tensor:
+    """``torch.amin``."""
+    return torch.amin(x, dim=_axes(x, axis), keepdim=keepdims)
+
+
+def astype(x: Tensor, dtype: torch.dtype, *, copy: builtins.bool = True) -> Tensor:
+    """``x.to(dtype)``."""
+    return x.to(dtype)
+
+
+_KINDS = {
+    "bool": lambda d: d == torch.bool,
+    "real floating": lambda d: d.is_floating_point,
+    "complex floating": lambda d: d.is_complex,
+    "integral": lambda d: not (d.is_floating_point or d.is_complex or d == torch.bool),
+    "numeric": lambda d: d != torch.bool,
+}
+
+
+def isdtype(dtype: torch.dtype, kind: Any) -> builtins.bool:
+    """The standard's ``isdtype``, in a form that compilers trace."""
+    if isinstance(kind, tuple):
+        return builtins.any(isdtype(dtype, k) for k in kind)
+    return builtins.bool(_KINDS[kind](dtype)) if isinstance(kind, str) else dtype == kind
+
+
+def reshape(x: Tensor, shape: tuple[int, ...], *, copy: builtins.bool | None = None) -> Tensor:
+    """``torch.reshape``."""
+    return torch.reshape(x, shape)
+
+
+def concat(arrays: Any, *, axis: int | None = 0) -> Tensor:
+    """``torch.cat``."""
+    if axis is None:
+        return torch.cat([a.reshape(-1) for a in arrays])
+    return torch.cat(tuple(arrays), dim=axis)
+
+
+def stack(arrays: Any, *, axis: int = 0) -> Tensor:
+    """``torch.stack``."""
+    return torch.stack(tuple(arrays), dim=axis)
+
+
+def take_along_axis(x: Tensor, index: Tensor, *, axis: int = -1) -> Tensor:
+    """``torch.gather``."""
+    return torch.gather(x, axis, index)
+
+
+def expand_dims(x: Tensor, *, axis: int = 0) -> Tensor:
+    """``torch.unsqueeze``."""
+    return torch.unsqueeze(x, axis)
+
+
+def squeeze(x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
+    """``torch.squeeze``."""
+    return torch.squeeze(x, axis)
 
 
 def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
