@@ -88,7 +88,7 @@ def normalize_axes(axes: int | tuple[int, ...] | None, ndim: int) -> tuple[int, 
 
     Raises IndexError for an axis out of range, as both NumPy and PyTorch do.
     """
-    if axes is None or axes == () or axes == []:
+    if axes is None or (not isinstance(axes, int) and not axes):
         return tuple(range(ndim))
     several = (axes,) if isinstance(axes, int) else tuple(axes)
     for axis in several:
@@ -109,9 +109,7 @@ def unbroadcast(dx: Array, shape: Shape) -> Array:
         return dx
     xp = namespace(dx)
     added = dx.ndim - len(shape)
-    repeated = tuple(
-        axis + added for axis, n in enumerate(shape) if n == 1 and dx.shape[axis + added] != 1
-    )
+    repeated = tuple(axis + added for axis, n in enumerate(shape) if n == 1 and dx.shape[axis + added] != 1)
     axes = (*range(added), *repeated)
     return xp.reshape(xp.sum(dx, axis=axes, keepdims=True) if axes else dx, shape)
 

@@ -46,8 +46,8 @@ def _smooth(spec: Spec, rng: np.random.Generator) -> np.ndarray:
 
 
 def _simplex(spec: Spec, rng: np.random.Generator) -> np.ndarray:
-    p = rng.uniform(0.1, 1.0, spec.shape)
-    return p / p.sum(axis=int(spec.low), keepdims=True)
+    p: np.ndarray = rng.uniform(0.1, 1.0, spec.shape)
+    return np.asarray(p / p.sum(axis=int(spec.low), keepdims=True))
 
 
 _KINDS: dict[str, Callable[[Spec, np.random.Generator], Any]] = {

@@ -154,17 +154,17 @@ class Derivation:
             cotangents = [dy if dy is None else _widen(dy) for dy in cotangents]
         dy = cotangents[0] if len(cotangents) == 1 else tuple(cotangents)
         extra = {"needs": needs} if self.told_needs else {}
-        gradients = self.backward(dy, residuals, **options, **extra)
+        gradients: Any = self.backward(dy, residuals, **options, **extra)
         if not isinstance(gradients, tuple):
             gradients = (gradients,)
         # trailing inputs without a gradient (a mask, class indices) need not be spelled out
-        gradients += (None,) * (len(inputs) - len(gradients))
-        if len(gradients) != len(inputs):
+        padded: tuple[Array | None, ...] = gradients + (None,) * (len(inputs) - len(gradients))
+        if len(padded) != len(inputs):
             raise InputError(
                 f"backward of {self.name!r} must return one gradient for each input; received "
-                f"{len(gradients)} for {len(inputs)} inputs; return None where there is none."
+                f"{len(padded)} for {len(inputs)} inputs; return None where there is none."
             )
-        return gradients
+        return padded
 
     def jvp(
         self, inputs: Sequence[Any], tangents: Sequence[Array | None], options: Options

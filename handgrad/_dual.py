@@ -68,7 +68,7 @@ class Dual:
         return _dual(a.p - b.p, a.t - b.t)
 
     def __rsub__(self, other: Any) -> Dual:
-        return -self + other
+        return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Dual:
         if not isinstance(other, Dual):
@@ -295,11 +295,11 @@ def bilinear(f: Callable[P, R]) -> Callable[P, R]:
         if not (isinstance(a, Dual) or isinstance(b, Dual)):
             return f(a, b, *args, **kwargs)  # type: ignore[arg-type]
         y = f(primal(a), primal(b), *args, **kwargs)  # type: ignore[arg-type]
-        t = 0
+        t: Any = 0
         if isinstance(a, Dual):
-            t = t + f(a.t, primal(b), *args, **kwargs)  # type: ignore
+            t = t + f(a.t, primal(b), *args, **kwargs)
         if isinstance(b, Dual):
-            t = t + f(primal(a), b.t, *args, **kwargs)  # type: ignore
+            t = t + f(primal(a), b.t, *args, **kwargs)
         return Dual(y, t)
 
     return either  # type: ignore[return-value]

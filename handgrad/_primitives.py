@@ -138,4 +138,3 @@ def pad(x: Array, axis: int, before: int, after: int, value: float = 0.0) -> Arr
     if not before and not after:
         return x
     return xp.concat([fill(before), x, fill(after)], axis=axis)
-

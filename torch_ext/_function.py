@@ -63,7 +63,7 @@ def call(derivation: Derivation, *inputs: Any, **options: Any) -> Any:
     return _single(derivation, outputs)
 
 
-def _form(derivation: Derivation) -> type[Function] | None:
+def _form(derivation: Derivation) -> Any:  # a Function class; None: use the formula as it is
     forms = functions(derivation)
     if torch.compiler.is_compiling():
         return forms.compiled
