@@ -75,6 +75,12 @@ def conj(x: Array) -> Array:
     return xp.conj(x) if xp.isdtype(x.dtype, "complex floating") else x
 
 
+def real(x: Array) -> Array:
+    """The real part, which a real array is already."""
+    xp = namespace(x)
+    return xp.real(x) if xp.isdtype(x.dtype, "complex floating") else x
+
+
 def adjoint(x: Array) -> Array:
     """The conjugate transpose of the last two axes."""
     return conj(x.mT)

@@ -174,6 +174,16 @@ def _chain(name: str, slope: Callable[[Any, Array, Array], Array]) -> Callable[.
     return lifted
 
 
+def _step(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is constant between its jumps: its tangent is 0."""
+
+    def lifted(*args: Any) -> Dual:
+        y = f(*map(primal, args))
+        return Dual(y, namespace(y).zeros_like(y))
+
+    return lifted
+
+
 def _selected(name: str) -> Callable[..., Any]:
     """Maximum and minimum of two: the tangent of the one chosen, the mean of both at a tie."""
 
@@ -211,15 +221,14 @@ _CHAIN: dict[str, Callable[[Any, Array, Array], Array]] = {
     "square": lambda xp, x, y: 2 * x,
     "tanh": lambda xp, x, y: 1 - y * y,
     "abs": lambda xp, x, y: xp.sign(x),
-    "sign": lambda xp, x, y: xp.zeros_like(x),
     "sin": lambda xp, x, y: xp.cos(x),
     "cos": lambda xp, x, y: -xp.sin(x),
-    "erf": lambda xp, x, y: 2 / math.sqrt(math.pi) * xp.exp(-x * x),
 }
 _LINEAR = (
     "sum mean reshape permute_dims matrix_transpose moveaxis expand_dims squeeze broadcast_to flip roll "
     "concat stack take take_along_axis real imag conj tile repeat cumulative_sum negative positive"
 ).split()
+_STEPS = "sign floor ceil round trunc floor_divide".split()  # constant between jumps: slope 0
 _OF_VALUES = (
     "isnan isinf isfinite argmax argmin any all zeros_like ones_like full_like logical_not argsort"
 ).split()
@@ -239,6 +248,8 @@ class DualNamespace:
             lifted = _chain(name, _CHAIN[name])
         elif name in _LINEAR:
             lifted = _linear(plain)
+        elif name in _STEPS:
+            lifted = _step(plain)
         elif name in ("maximum", "minimum"):
             lifted = _selected(name)
         elif name in ("max", "min"):
@@ -285,6 +296,22 @@ def linear(f: Callable[P, R]) -> Callable[P, R]:
         return lifted(*args, **kwargs) if isinstance(args[0], Dual) else f(*args, **kwargs)
 
     return either
+
+
+def elementwise(slope: Callable[[Any, Array, Array], Array]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let an element-wise primitive y = f(x) take a dual number; slope(xp, x, y) = f'(x)."""
+
+    def decorate(f: Callable[P, R]) -> Callable[P, R]:
+        @wraps(f)
+        def either(x: Any) -> Any:
+            if not isinstance(x, Dual):
+                return f(x)  # type: ignore[call-arg]
+            y: Any = f(x.p)  # type: ignore[call-arg]
+            return Dual(y, slope(namespace(x.p), x.p, y) * x.t)
+
+        return either  # type: ignore[return-value]
+
+    return decorate
 
 
 def bilinear(f: Callable[P, R]) -> Callable[P, R]:

@@ -1,42 +1,53 @@
 """Forward-only primitives that the array API standard lacks, one implementation a library.
 
 A derivation *derives* its gradient with these (a convolution's gradients are correlations
-too); none of them knows anything of differentiation. Each is linear or bilinear, which is
-all that the dual numbers need to know of them.
+too); none of them knows anything of differentiation. Each is linear or bilinear, or an
+element-wise function with a known slope: all that the dual numbers need to know of them.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from handgrad._arrays import Array, Shape, library, namespace
-from handgrad._dual import linear
+from handgrad._arrays import Array, Shape, is_floating, library, namespace, size
+from handgrad._dual import bilinear, elementwise, linear, primal
+from handgrad._errors import require
 
 Ints = tuple[int, ...]
 
 
-def erf(x: Array) -> Array:
-    """The error function, to a few ulps in any real dtype (long double included).
+@elementwise(lambda xp, x, y: -2 / math.sqrt(math.pi) * xp.exp(-x * x))
+def erfc(x: Array) -> Array:
+    """1 - erf(x), to a few ulps in any real dtype (long double included), in the far tail too.
 
-    Source: Abramowitz and Stegun, 7.1.6: erf(x) = 2/sqrt(pi) exp(-x^2) sum_n 2^n x^(2n+1)/(2n+1)!!,
-    a series of positive terms, so that nothing cancels.
+    Source: Abramowitz and Stegun. Near 0 the series 7.1.6, of terms of one sign:
+    erf(x) = 2/sqrt(pi) exp(-x^2) sum_n 2^n x^(2n+1)/(2n+1)!!. Beyond, where 1 - erf(x) would cancel,
+    the continued fraction 7.1.14: erfc(x) = exp(-x^2)/sqrt(pi) 1/(x + (1/2)/(x + 1/(x + (3/2)/(x + ...)))).
     """
     xp = namespace(x)
-    if hasattr(xp, "erf"):
-        return xp.erf(x)
-    far = 6.6  # erfc(6.6) = 1e-20 is below the last bit of an 80-bit long double
-    clipped = xp.clip(x, -far, far)
-    square = clipped * clipped
-    term = total = clipped
-    for n in range(1, 170):
-        term = term * square * 2 / (2 * n + 1)
-        total = total + term
-    # math.pi is rounded to double: build 2/sqrt(pi) in the dtype of x
-    two_over_root_pi = 2 / xp.sqrt(4 * xp.atan(xp.ones_like(x)))
-    return xp.where(xp.abs(x) < far, two_over_root_pi * xp.exp(-square) * total, xp.sign(x))
+    if hasattr(xp, "erfc"):
+        return xp.erfc(x)
+    near = 1.25
+    r = xp.clip(xp.abs(x), 0, 110)  # erfc(110) is 0 even in an 80-bit long double
+    # math.pi is rounded to double: build 1/sqrt(pi) in the dtype of x
+    scale = xp.exp(-r * r) / xp.sqrt(4 * xp.atan(xp.ones_like(x)))
+
+    small = xp.clip(r, 0, near)
+    term = series = small
+    for n in range(1, 31):
+        term = term * small * small * 2 / (2 * n + 1)
+        series = series + term
+
+    large = fraction = xp.clip(r, near, 110)
+    for n in range(150, 0, -1):
+        fraction = large + n / 2 / fraction
+
+    of_r = xp.where(r < near, 1 - 2 * scale * series, scale / fraction)
+    return xp.where(x < 0, 2 - of_r, of_r)
 
 
 def one_hot(index: Array, n: int, dtype: Any) -> Array:
@@ -54,6 +65,31 @@ def gather(x: Array, index: Array, axis: int) -> Array:
 
 
 @linear
+def copy(x: Array) -> Array:
+    """The same values in memory of their own: the output of a layer must not be a view of its input."""
+    xp = namespace(x)
+    return xp.clone(x) if library(xp) == "torch" else xp.asarray(x, copy=True)
+
+
+@linear
+def take_rows(x: Array, index: Array) -> Array:
+    """Row ``index[i]`` of x (n, d) for each i: index (m,) of integers in [0, n) -> (m, d).
+
+    Raises where an index is out of range: PyTorch does so itself; NumPy would count from the end.
+    """
+    xp = namespace(x)
+    if library(xp) == "torch":
+        return xp.index_select(x, 0, index)
+    require(
+        not index.size or (int(xp.min(index)) >= 0 and int(xp.max(index)) < x.shape[0]),
+        f"indices must be in [0, {x.shape[0]}), the rows of the table",
+        f"an index outside, in {index}" if index.size < 20 else "an index outside",
+        "give a larger table or other indices",
+    )
+    return xp.take(x, index, axis=0)
+
+
+@linear
 def scatter_rows(updates: Array, index: Array, n: int, *, sparse: bool = False) -> Array:
     """Add ``updates[i]`` to row ``index[i]`` of a zero (n, d) array.
 
@@ -64,13 +100,13 @@ def scatter_rows(updates: Array, index: Array, n: int, *, sparse: bool = False) 
     shape = (n, updates.shape[1])
     if library(xp) == "torch":
         if sparse:
-            return xp.sparse_coo_tensor(index[None, :], updates, shape)
+            return xp.sparse_coo_tensor(index[None, :], updates, shape, check_invariants=False)
         zeros = updates.new_zeros(shape)
         return zeros.index_add(0, index, updates)
     if library(xp) == "numpy":
-        out = np.zeros(shape, updates.dtype)
+        out = np.zeros(shape, np.result_type(updates.dtype, np.float32))  # 16 bits would lose count
         np.add.at(out, index, updates)
-        return out
+        return out.astype(updates.dtype, copy=False)
     return one_hot(index, n, updates.dtype).mT @ updates
 
 
@@ -97,7 +133,8 @@ def windows(x: Array, kernel: Ints, stride: Ints, dilation: Ints) -> Array:
             x = xp.take(x, xp.reshape(starts, (-1,)), axis=first + i)
             shape = (*x.shape[: first + i], n, extent[i], *x.shape[first + i + 1 :])
             x = xp.moveaxis(xp.reshape(x, shape), first + i + 1, -1)
-    return x[(..., *(slice(None, None, dil) for dil in dilation))]
+    # without need not even a slice of all: PyTorch's batched gradients cannot take one (aten::alias)
+    return x[(..., *(slice(None, None, dil) for dil in dilation))] if max(dilation) > 1 else x
 
 
 @linear
@@ -107,6 +144,10 @@ def overlap_add(u: Array, spatial: Shape, stride: Ints, dilation: Ints) -> Array
     d = len(spatial)
     out, kernel = u.shape[-2 * d : -d], u.shape[-d:]
     total = xp.zeros((*u.shape[: -2 * d], *spatial), dtype=u.dtype, device=u.device)
+    if library(xp) == "numpy":
+        for offset in product(*(range(k) for k in kernel)):
+            total[_tap(offset, out, stride, dilation)] += u[(..., *offset)]
+        return total
     for offset in product(*(range(k) for k in kernel)):
         tap = u[(..., *offset)]
         start = tuple(o * dil for o, dil in zip(offset, dilation, strict=True))
@@ -123,7 +164,8 @@ def _spread(x: Array, spatial: Shape, start: Ints, stride: Ints, out: Shape) -> 
         stuffed = xp.stack([x] + [xp.zeros_like(x)] * (stride[i] - 1), axis=axis + 1)
         shape = (*x.shape[:axis], out[i] * stride[i], *x.shape[axis + 1 :])
         x = pad(xp.reshape(stuffed, shape), axis, start[i], max(0, n - start[i] - shape[axis]))
-        x = x[(*(slice(None),) * axis, slice(0, n))]
+        if x.shape[axis] > n:
+            x = x[(*(slice(None),) * axis, slice(0, n), ...)]
     return x
 
 
@@ -138,3 +180,149 @@ def pad(x: Array, axis: int, before: int, after: int, value: float = 0.0) -> Arr
     if not before and not after:
         return x
     return xp.concat([fill(before), x, fill(after)], axis=axis)
+
+
+def pad_axes(x: Array, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Array:
+    """:func:`pad` the last axes, each by its pair (before, after)."""
+    for i, (before, after) in enumerate(padding):
+        x = pad(x, x.ndim - len(padding) + i, before, after, value)
+    return x
+
+
+def _tap(offset: Ints, out: Shape, stride: Ints, dilation: Ints) -> tuple[Any, ...]:
+    """The slice of the last axes that holds entry ``offset`` of every window."""
+    starts = (o * dil for o, dil in zip(offset, dilation, strict=True))
+    return (..., *(slice(a, a + s * (n - 1) + 1, s) for a, n, s in zip(starts, out, stride, strict=True)))
+
+
+def _own(xp: Any, name: str) -> Any:
+    """PyTorch's own operator for a primitive, which torch_ext puts into the namespace of tensors."""
+    return getattr(xp, name, None) if library(xp) == "torch" else None
+
+
+# --- correlation and its two transposes -------------------------------------------------
+#
+# x (N, C, *spatial), w (O, C/groups, *kernel), y (N, O, *out) with any number of spatial axes:
+#     y[n, o, i] = Σ_c Σ_k w[o, c, k] x[n, c, stride i + dilation k - padding]
+# c runs over the channels of the group of o; x is 0 outside. ⟨y, correlate(x, w)⟩ is trilinear
+# in y, x and w: leaving out any one of the three gives a primitive.
+
+
+@bilinear
+def correlate(x: Array, w: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Array:
+    """x, w -> y: (N, C, *spatial) and (O, C/groups, *kernel) -> (N, O, *out)."""
+    xp = namespace(x)
+    if own := _own(xp, "correlate"):
+        return own(x, w, stride, padding, dilation, groups)
+    u, out = _columns(x, tuple(w.shape[2:]), stride, padding, dilation, groups)
+    y = xp.reshape(w, (groups, w.shape[0] // groups, size(w.shape[1:]))) @ u
+    return xp.reshape(y, (x.shape[0], w.shape[0], *out))
+
+
+@bilinear
+def correlate_to_input(
+    y: Array, w: Array, spatial: Shape, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Array:
+    """y, w -> x, the transpose of :func:`correlate` in x: (N, O, *out) -> (N, C, *spatial)."""
+    xp = namespace(y)
+    if own := _own(xp, "correlate_to_input"):
+        return own(y, w, spatial, stride, padding, dilation, groups)
+    n, d = y.shape[0], len(spatial)
+    kernel, out = w.shape[2:], y.shape[2:]
+    taps = xp.reshape(w, (groups, w.shape[0] // groups, size(w.shape[1:]))).mT
+    u = taps @ xp.reshape(y, (n, groups, w.shape[0] // groups, size(out)))
+    u = xp.reshape(u, (n, w.shape[1] * groups, *kernel, *out))
+    u = xp.permute_dims(u, (0, 1, *range(2 + d, 2 + 2 * d), *range(2, 2 + d)))
+    padded = tuple(m + 2 * p for m, p in zip(spatial, padding, strict=True))
+    x = overlap_add(u, padded, stride, dilation)
+    return x[(..., *(slice(p, p + m) for m, p in zip(spatial, padding, strict=True)))]
+
+
+@bilinear
+def correlate_to_weight(
+    x: Array, y: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Array:
+    """x, y -> w, the transpose of :func:`correlate` in w: -> (O, C/groups, *kernel).
+
+    A matrix product of the windows of x with y in every library: a correlation whose kernel is as
+    large as the picture is what no library does fast. Samples go a few at a time, since the
+    windows take prod(kernel) times the memory of x.
+    """
+    xp = namespace(x)
+    n, o = y.shape[:2]
+    step = max(1, _AT_ONCE // max(1, size(y.shape[2:]) * size(kernel) * x.shape[1]))
+    w: Any = 0
+    for first in range(0, max(n, 1), step):
+        xs, ys = (x, y) if step >= n else (x[first : first + step, ...], y[first : first + step, ...])
+        u, out = _columns(xs, kernel, stride, padding, dilation, groups)
+        w = w + xp.sum(u @ xp.reshape(ys, (*u.shape[:2], o // groups, size(out))).mT, axis=0)
+    return xp.reshape(w.mT, (o, x.shape[1] // groups, *kernel))
+
+
+_AT_ONCE = 2**24  # numbers: 64 MiB in float32
+
+
+def _columns(
+    x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> tuple[Array, Shape]:
+    """All windows of x as columns of matrices, (N, groups, C/groups prod(kernel), prod(out)), and out."""
+    xp = namespace(x)
+    d = len(kernel)
+    u = windows(pad_axes(x, tuple((p, p) for p in padding)), kernel, stride, dilation)
+    out = tuple(u.shape[2 : 2 + d])
+    u = xp.permute_dims(u, (0, 1, *range(2 + d, 2 + 2 * d), *range(2, 2 + d)))
+    return xp.reshape(u, (x.shape[0], groups, x.shape[1] // groups * size(kernel), size(out))), out
+
+
+# --- maxima of windows ------------------------------------------------------------------
+
+
+def argmax_windows(x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Shape) -> Array:
+    """Where the largest entry of each window stands: (..., *spatial) -> (..., *out) of int64.
+
+    Positions count the spatial axes as one, row by row. Of equal entries the first wins, of NaNs
+    the last. Padding is -inf and never wins. ``out`` may be larger than what fits (ceil_mode).
+    """
+    x = primal(x)
+    xp = namespace(x)
+    if own := _own(xp, "argmax_windows"):
+        return own(x, kernel, stride, padding, dilation, out)
+    spatial = x.shape[-len(kernel) :]
+    needed = [s * (m - 1) + d * (k - 1) + 1 for s, m, d, k in zip(stride, out, dilation, kernel, strict=True)]
+    fills = tuple((p, max(0, e - n - p)) for e, n, p in zip(needed, spatial, padding, strict=True))
+    lowest = -math.inf if is_floating(x) else xp.iinfo(x.dtype).min
+    padded = pad_axes(x, fills, lowest)
+
+    def positions(offset: Ints) -> Array:
+        """The flat position of entry ``offset`` of each window; of the next one inside x if in the padding."""
+        flat = xp.zeros(out, dtype=xp.int64, device=x.device)
+        for axis, (n, m) in enumerate(zip(spatial, out, strict=True)):
+            at = [offset[axis] * dilation[axis] - padding[axis] + stride[axis] * i for i in range(m)]
+            at = [a if a >= 0 else a % dilation[axis] for a in at]
+            column = xp.asarray(at, dtype=xp.int64, device=x.device)
+            flat = flat * n + xp.reshape(column, (-1, *(1,) * (len(out) - axis - 1)))
+        return flat
+
+    taps = list(product(*(range(k) for k in kernel)))
+    index = xp.broadcast_to(positions(taps[0]), (*x.shape[: -len(out)], *out))
+    best = xp.full(index.shape, lowest, dtype=x.dtype, device=x.device)
+    for offset in taps:
+        entry = padded[_tap(offset, out, stride, dilation)]
+        better = (entry > best) | (entry != entry)  # noqa: PLR0124 - NaN
+        best = xp.where(better, entry, best)
+        index = xp.where(better, positions(offset), index)
+    return index
+
+
+@linear
+def scatter(updates: Array, index: Array, n: int) -> Array:
+    """The transpose of taking along the last axis: (..., m) and (..., m) in [0, n) -> (..., n), added up."""
+    xp = namespace(updates)
+    if library(xp) == "torch":
+        return updates.new_zeros((*updates.shape[:-1], n)).scatter_add(-1, index, updates)
+    if library(xp) == "numpy":
+        rows = size(updates.shape[:-1])
+        out = np.zeros(rows * n, updates.dtype)
+        np.add.at(out, (index.reshape(rows, -1) + n * np.arange(rows)[:, None]).ravel(), updates.ravel())
+        return out.reshape(*updates.shape[:-1], n)
+    return (updates[..., None, :] @ one_hot(index, n, updates.dtype))[..., 0, :]

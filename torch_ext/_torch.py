@@ -8,10 +8,12 @@ gradients (``is_grads_batched=True``) has no rule. What formulas use most goes s
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat.torch
 import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
 # The standard's names; of Python's own names only those that the standard gives a meaning.
@@ -27,8 +29,8 @@ globals().update(
     {
         name: getattr(torch, name)
         for name in (
-            "abs ceil cos erf exp expm1 floor isfinite isinf isnan log log1p logical_and "
-            "logical_not logical_or round sign sin sqrt square tanh where"
+            "abs ceil cos erfc exp expm1 floor floor_divide isfinite isinf index_select isnan log log1p "
+            "logical_and logical_not logical_or round sign sin sqrt square tanh trunc where"
         ).split()
     }
 )
@@ -97,7 +99,7 @@ def astype(x: Tensor, dtype: torch.dtype, *, copy: builtins.bool = True) -> Tens
     return x.to(dtype)
 
 
-_KINDS = {
+_KINDS: dict[str, Callable[[Any], builtins.bool]] = {
     "bool": lambda d: d == torch.bool,
     "real floating": lambda d: d.is_floating_point,
     "complex floating": lambda d: d.is_complex,
@@ -153,3 +155,35 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """``torch.permute``."""
     return torch.permute(x, axes)
+
+
+# --- primitives of handgrad, by PyTorch's own forward operators -------------------------
+
+Ints = tuple[int, ...]
+
+
+def correlate(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Tensor:
+    """``torch.nn.functional.conv1d`` to ``conv3d``."""
+    conv = (torch.conv1d, torch.conv2d, torch.conv3d)[w.ndim - 3]
+    return conv(x, w, None, stride, padding, dilation, groups)
+
+
+def correlate_to_input(
+    y: Tensor, w: Tensor, spatial: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Tensor:
+    """``torch.nn.functional.conv_transpose1d`` to ``conv_transpose3d``."""
+    conv = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[w.ndim - 3]
+    # entries at the end of x that no window reached, since the stride stepped over them
+    unseen = tuple(
+        (n + 2 * p - d * (k - 1) - 1) % s
+        for n, k, s, p, d in zip(spatial, w.shape[2:], stride, padding, dilation, strict=True)
+    )
+    return conv(y, w, None, stride, padding, unseen, groups, dilation)
+
+
+def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> Tensor:
+    """The indices of ``torch.nn.functional.max_pool1d`` to ``max_pool3d``."""
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1]
+    sizes = zip(x.shape[-len(kernel) :], kernel, stride, padding, dilation, strict=True)
+    fit = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes)
+    return pool(x, kernel, stride, padding, dilation, ceil_mode=fit != out, return_indices=True)[1]

@@ -15,15 +15,17 @@ Source: PyTorch documentation, torch.nn.functional.softmax.
 """
 
 from handgrad._arrays import namespace, normalize_axes, size
-from handgrad._cases import case, normal
+from handgrad._cases import case, exactly, normal
 from handgrad._derivation import register
+from handgrad._primitives import copy
+from handgrad.derivations._fits import some_axis
 
 
 def forward(x, *, dim=-1):
     xp = namespace(x)
-    (axis,) = normalize_axes(dim, x.ndim) or (None,)
-    if size(x.shape) == 0:
-        return x, (x,)
+    axis = normalize_axes(dim, x.ndim)
+    if size(x.shape) == 0:  # nothing has no largest element
+        return copy(x), (x,)
     e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     y = e / xp.sum(e, axis=axis, keepdims=True)
     return y, (y,)
@@ -31,7 +33,8 @@ def forward(x, *, dim=-1):
 
 def backward(dy, residuals, *, dim=-1):
     (y,) = residuals
-    return y * (dy - namespace(dy).sum(dy * y, axis=dim if y.ndim else None, keepdims=True))
+    inner = namespace(dy).sum(dy * y, axis=normalize_axes(dim, y.ndim), keepdims=True)
+    return y * (dy - inner)
 
 
 register(
@@ -39,13 +42,16 @@ register(
     backward,
     torch="torch.nn.functional.softmax",
     autocast="float32",
-    fit=lambda rng, shape: case("fit", normal(*shape), dim=int(rng.integers(-len(shape), 0)))
-    if shape
-    else None,
+    fit=lambda rng, shape: case("fit", normal(*shape), dim=some_axis(rng, shape)) if shape else None,
     cases=[
         case("rows", normal(4, 5), dim=-1),
         case("columns", normal(4, 5), dim=0),
         case("middle axis", normal(2, 5, 3), dim=1),
+        case("ties", exactly([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0]]), dim=1),
         case("large inputs", normal(3, 4, mean=1000.0, scale=10.0), dim=1),
+        case("far apart", exactly([[-1000.0, 0.0, 1000.0], [1000.0, 999.0, -1000.0]]), dim=1),
+        case("a number", normal(), dim=0),
+        case("empty", normal(0, 4), dim=0),
+        case("no classes", normal(4, 0), dim=1),
     ],
 )

@@ -1,0 +1,86 @@
+"""y = x Φ(x), with Φ the normal distribution function, or its approximation by tanh
+
+Shapes.  x and y (...), element by element.
+
+Forward.  approximate="none":  Φ(x) = ½ erfc(-x/√2). PyTorch's ½ (1 + erf(x/√2)) is the same number,
+but cancels to 0 far left.
+approximate="tanh":  Φ(x) ≈ ½ (1 + tanh(u)) = σ(2u), the sigmoid, with u = √(2/π) (x + 0.044715 x³).
+
+Chain rule.  By the product rule  ∂y/∂x = Φ(x) + x Φ'(x), where
+    none    Φ'(x) = exp(-x²/2) / √(2π), the normal density
+    tanh    Φ'(x) = σ(2u) (1 - σ(2u)) · 2 ∂u/∂x,  ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²)
+
+Result.  dx = dy (Φ + x Φ').
+
+Kinks: none.  Errors: another word for ``approximate``.  NaN is passed on.
+Source: Hendrycks and Gimpel, Gaussian Error Linear Units (2016), section 2; PyTorch documentation,
+torch.nn.functional.gelu.
+"""
+
+import math
+
+from handgrad._arrays import namespace
+from handgrad._cases import case, exactly, normal
+from handgrad._derivation import register
+from handgrad._errors import require
+from handgrad._primitives import erfc
+from handgrad.derivations import sigmoid
+
+C = math.sqrt(2 / math.pi)
+
+
+def forward(x, *, approximate="none"):
+    require(
+        approximate in ("none", "tanh"),
+        'approximate must be "none" or "tanh"',
+        repr(approximate),
+        "choose one of these",
+    )
+    if approximate == "none":
+        cdf = erfc(-x / math.sqrt(2)) / 2
+    else:
+        x_near = _near(x)
+        u = C * (x_near + 0.044715 * x_near**3)
+        cdf, _ = sigmoid.forward(2 * u)
+    return x * cdf, (x, cdf)
+
+
+def backward(dy, residuals, *, approximate="none"):
+    x, cdf = residuals
+    x_near = _near(x)
+    if approximate == "none":
+        density = namespace(x).exp(-x_near * x_near / 2) / math.sqrt(2 * math.pi)
+    else:
+        du = C * (1 + 3 * 0.044715 * x_near**2)
+        density = cdf * (1 - cdf) * 2 * du
+    return dy * (cdf + x * density)
+
+
+def _near(x):
+    """x, but ±200 beyond: there Φ is 0 or 1 and Φ' is 0 in every dtype, and powers cannot overflow."""
+    return namespace(x).clip(x, -200, 200)
+
+
+def fit(rng, shape):
+    """Exact or approximate."""
+    return case("fit", normal(*shape), approximate=str(rng.choice(["none", "tanh"])))
+
+
+_FAR = exactly([-1000.0, -30.0, -10.0, -5.0, 5.0, 10.0, 1000.0])
+
+register(
+    forward,
+    backward,
+    torch="torch.nn.functional.gelu",
+    fit=fit,
+    cases=[
+        case("exact", normal(4, 5, scale=2.0)),
+        case("tanh", normal(4, 5, scale=2.0), approximate="tanh"),
+        case("exact, at zero", exactly([0.0, -0.0])),
+        case("tanh, at zero", exactly([0.0, -0.0]), approximate="tanh"),
+        case("exact, saturated", _FAR),
+        case("tanh, saturated", _FAR, approximate="tanh"),
+        case("a number", normal()),
+        case("empty", normal(0, 5)),
+    ],
+)

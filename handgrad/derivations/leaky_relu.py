@@ -1,0 +1,43 @@
+"""y = x where x > 0, else a x
+
+Shapes.  x and y (...), element by element.  a is the number ``negative_slope``.
+
+Chain rule.  ∂y/∂x = 1 where x > 0, and a where x < 0:
+    dx = dy where x > 0, else a dy.
+
+Kink.  At x = 0 the slope jumps from a to 1 and every value between is a subgradient;
+PyTorch's convention, and ours, is a.  NaN is passed on, forward and backward.
+Source: Maas, Hannun and Ng, Rectifier Nonlinearities Improve Neural Network Acoustic Models (2013),
+section 2; PyTorch documentation, torch.nn.functional.leaky_relu.
+"""
+
+from handgrad._arrays import namespace
+from handgrad._cases import case, exactly, normal, smooth
+from handgrad._derivation import register
+
+
+def forward(x, *, negative_slope=0.01):
+    on = x > 0
+    return namespace(x).where(on, x, negative_slope * x), (on,)
+
+
+def backward(dy, residuals, *, negative_slope=0.01):
+    (on,) = residuals
+    return namespace(dy).where(on, dy, negative_slope * dy)
+
+
+register(
+    forward,
+    backward,
+    torch="torch.nn.functional.leaky_relu",
+    fit=lambda rng, shape: case("fit", normal(*shape), negative_slope=float(rng.uniform(0, 1.5))),
+    cases=[
+        case("both sides", smooth(4, 5)),
+        case("steep", smooth(4, 5), negative_slope=1.5),
+        case("slope 0", smooth(4, 5), negative_slope=0.0),
+        case("negative slope below 0", smooth(4, 5), negative_slope=-0.5),
+        case("at the kink", exactly([-1.0, 0.0, -0.0, 2.0]), kink=True, negative_slope=0.2),
+        case("a number", smooth()),
+        case("empty", normal(0, 5)),
+    ],
+)
