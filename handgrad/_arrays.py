@@ -15,6 +15,7 @@ import numpy as np
 Array = Any  # any array of the standard; no common base class exists
 Shape = tuple[int, ...]
 
+_PLAIN = (type(None), bool, int, float, complex, str, tuple, list)
 _namespaces: dict[type, Any] = {}
 
 
@@ -44,7 +45,8 @@ def library(xp: Any) -> str:
 
 def is_array(x: object) -> bool:
     """True for an array of any library, dual numbers included; False for scalars, shapes and None."""
-    return type(x) in _namespaces or array_api_compat.is_array_api_obj(x)
+    # plain values first: compilers cannot trace array_api_compat's look-up
+    return type(x) in _namespaces or (type(x) not in _PLAIN and array_api_compat.is_array_api_obj(x))
 
 
 # --- dtypes ---------------------------------------------------------------------------
@@ -52,7 +54,7 @@ def is_array(x: object) -> bool:
 
 def is_floating(x: Array) -> bool:
     """True for real and complex floating dtypes: those that have gradients."""
-    if isinstance(x, np.ndarray | np.generic):
+    if isinstance(x, (np.ndarray, np.generic)):  # a union of types stops compilers
         return bool(np.issubdtype(x.dtype, np.inexact))
     return bool(namespace(x).isdtype(x.dtype, ("real floating", "complex floating")))
 

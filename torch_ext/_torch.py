@@ -29,7 +29,7 @@ globals().update(
     {
         name: getattr(torch, name)
         for name in (
-            "abs ceil cos erfc exp expm1 floor floor_divide isfinite isinf index_select isnan log log1p "
+            "abs ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
             "logical_and logical_not logical_or round sign sin sqrt square tanh trunc where"
         ).split()
     }
@@ -57,6 +57,11 @@ def minimum(a: Any, b: Any) -> Tensor:
     if not isinstance(b, Tensor):
         return torch.clamp(a, max=b)
     return torch.minimum(*_pair(a, b))
+
+
+def floor_divide(a: Tensor, b: Tensor) -> Tensor:
+    """``torch.div``, rounded down: unlike ``torch.floor_divide`` it has a forward mode."""
+    return torch.div(a, b, rounding_mode="floor")
 
 
 def clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
@@ -94,6 +99,16 @@ def min(x: Tensor, *, axis: Axis = None, keepdims: builtins.bool = False) -> Ten
     return torch.amin(x, dim=_axes(x, axis), keepdim=keepdims)
 
 
+def all(x: Tensor, *, axis: Axis = None, keepdims: builtins.bool = False) -> Tensor:
+    """``torch.all``."""
+    return torch.all(x, dim=_axes(x, axis), keepdim=keepdims)
+
+
+def any(x: Tensor, *, axis: Axis = None, keepdims: builtins.bool = False) -> Tensor:
+    """``torch.any``."""
+    return torch.any(x, dim=_axes(x, axis), keepdim=keepdims)
+
+
 def astype(x: Tensor, dtype: torch.dtype, *, copy: builtins.bool = True) -> Tensor:
     """``x.to(dtype)``."""
     return x.to(dtype)
@@ -113,6 +128,19 @@ def isdtype(dtype: torch.dtype, kind: Any) -> builtins.bool:
     if isinstance(kind, tuple):
         return builtins.any(isdtype(dtype, k) for k in kind)
     return builtins.bool(_KINDS[kind](dtype)) if isinstance(kind, str) else dtype == kind
+
+
+def holds(condition: Tensor) -> builtins.bool:
+    """False where a condition on values is known to fail somewhere. True where nobody may look yet:
+    in a graph being traced, under a transform, on the meta device, and on a GPU, which would wait."""
+    hidden = (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or type(condition) is not Tensor  # fake tensors and other subclasses
+        or condition.device.type != "cpu"
+    )
+    return hidden or builtins.bool(torch.all(condition))
 
 
 def reshape(x: Tensor, shape: tuple[int, ...], *, copy: builtins.bool | None = None) -> Tensor:

@@ -1,13 +1,19 @@
 """One file a layer: the only home of its derivation. One import line here makes it known."""
 
 from handgrad.derivations import add as add
+from handgrad.derivations import batch_norm as batch_norm
+from handgrad.derivations import binary_cross_entropy as binary_cross_entropy
+from handgrad.derivations import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from handgrad.derivations import concat as concat
 from handgrad.derivations import conv2d as conv2d
+from handgrad.derivations import cross_entropy as cross_entropy
 from handgrad.derivations import divide as divide
 from handgrad.derivations import dropout as dropout
 from handgrad.derivations import embedding as embedding
 from handgrad.derivations import exp as exp
 from handgrad.derivations import gelu as gelu
+from handgrad.derivations import l1_loss as l1_loss
+from handgrad.derivations import layer_norm as layer_norm
 from handgrad.derivations import leaky_relu as leaky_relu
 from handgrad.derivations import linear as linear
 from handgrad.derivations import log as log
@@ -17,11 +23,14 @@ from handgrad.derivations import max_pool2d as max_pool2d
 from handgrad.derivations import mean as mean
 from handgrad.derivations import mse_loss as mse_loss
 from handgrad.derivations import multiply as multiply
+from handgrad.derivations import nll_loss as nll_loss
 from handgrad.derivations import relu as relu
 from handgrad.derivations import reshape as reshape
+from handgrad.derivations import rms_norm as rms_norm
 from handgrad.derivations import scaled_dot_product_attention as scaled_dot_product_attention
 from handgrad.derivations import sigmoid as sigmoid
 from handgrad.derivations import silu as silu
+from handgrad.derivations import smooth_l1_loss as smooth_l1_loss
 from handgrad.derivations import softmax as softmax
 from handgrad.derivations import softplus as softplus
 from handgrad.derivations import square as square

@@ -6,7 +6,7 @@ Chain rule.  ∂y/∂x = 1 where x > 0, and a where x < 0:
     dx = dy where x > 0, else a dy.
 
 Kink.  At x = 0 the slope jumps from a to 1 and every value between is a subgradient;
-PyTorch's convention, and ours, is a.  NaN is passed on, forward and backward.
+PyTorch's convention, and ours, is a, and so it is where x is NaN (y is NaN there).
 Source: Maas, Hannun and Ng, Rectifier Nonlinearities Improve Neural Network Acoustic Models (2013),
 section 2; PyTorch documentation, torch.nn.functional.leaky_relu.
 """

@@ -6,7 +6,7 @@ Chain rule.  y = x where x > 0, so ∂y/∂x = 1; y = 0 where x < 0, so ∂y/∂
     dx = dy where x > 0, else 0.
 
 Kink.  At x = 0 the slope jumps from 0 to 1 and every value between is a subgradient;
-PyTorch's convention, and ours, is 0.  NaN is passed on, forward and backward.
+PyTorch's convention, and ours, is 0. Where x is NaN, y is NaN and dy is handed on.
 Source: PyTorch documentation, torch.nn.functional.relu; the lecture's section 8.
 """
 
