@@ -1,0 +1,45 @@
+# `make crossval` and `make test` set up everything themselves, in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SETUP  := $(VENV)/.set-up
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help crossval test lint format sweep docs examples clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+crossval: $(SETUP)  ## the main job: every hand derivation against autograd; reports in reports/latest
+	$(BIN)/handgrad crossval
+
+test: $(SETUP)  ## the tests
+	$(BIN)/pytest -n auto
+
+sweep: $(SETUP)  ## the exhaustive tests
+	$(BIN)/pytest -n auto -m sweep
+
+lint: $(SETUP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(SETUP)  ## ruff's own formatting and fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+examples: $(SETUP)  ## write the committed example reports again
+	$(BIN)/handgrad crossval --architectures 20 --reports reports/example
+
+docs: $(SETUP)  ## the documentation as a site
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+clean:  ## remove what set-up and runs have made
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis reports/latest

@@ -1,0 +1,62 @@
+"""The command line. One module a command, imported when it is called; each only calls the library."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+import handgrad
+from handgrad._errors import HandgradError
+
+COMMANDS = ("crossval", "lecture", "graph", "train", "layers", "compare")
+
+
+class _Commands(click.Group):
+    """Commands by name: ``handgrad NAME`` is ``handgrad.cli.NAME.command``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"handgrad.cli.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HandgradError as error:  # bad input: one line, no traceback
+            raise _BadInput(" ".join(str(error).split())) from None
+
+
+class _BadInput(click.ClickException):
+    exit_code = 2
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(handgrad.__version__, prog_name="handgrad")
+def main() -> None:
+    """Hand-derived backpropagation, cross-validated.
+
+    Exit status: 0 fine, 1 a mismatch or regression, 2 bad usage or input.
+    """
+
+
+def require_torch(what: str) -> None:
+    """One clear sentence where a command needs PyTorch and it is not installed."""
+    try:
+        import_module("torch")
+    except ModuleNotFoundError:
+        raise _BadInput(
+            f"{what} compares with PyTorch; received a Python without it; "
+            "install it, by pip install 'handgrad[torch]'."
+        ) from None
+
+
+def terminal(stream: Any = sys.stderr) -> bool:
+    """Whether a person is looking: progress bars and colour are for them alone."""
+    return bool(stream.isatty())

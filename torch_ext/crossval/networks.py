@@ -1,0 +1,251 @@
+"""A whole network, hand against autograd: end to end, and in lockstep.
+
+End to end compares every gradient of the network, computed by NumPy and by the autograd
+Functions. Lockstep feeds each hand layer the reference's own inputs and incoming gradient, so
+that one wrong layer is named and its neighbours are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import torch_ext
+from handgrad._arrays import size
+from handgrad._derivation import Derivation
+from handgrad.architectures import generate
+from handgrad.checking import nudge
+from handgrad.graph import Graph, Node
+from handgrad.report import Check
+from torch_ext import oracles
+from torch_ext.crossval.layers import bounds, describe, differ, generator
+
+Values = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A graph with its inputs' values and a cotangent for each of its ends, in float64."""
+
+    name: str
+    group: str
+    graph: Graph
+    values: Values
+    cotangents: Values
+    seed: int = 0
+
+    def check(self) -> list[Check]:
+        """Lockstep first: what it names explains an end-to-end difference."""
+        try:
+            reference = _Reference(self)
+        except Exception as error:
+            return [self.failed("reference", "", f"PyTorch raises {describe(error)}")]
+        local = [check for node in self.graph.functions for check in self.lockstep(node, reference)]
+        culprits = [check.layer for check in local if not check.passed]
+        culprit = culprits[0] if culprits else ""
+        return [
+            *local,
+            *self.end_to_end("numpy", reference, culprit),
+            *self.end_to_end("torch", reference, culprit),
+        ]
+
+    # --- lockstep -----------------------------------------------------------------------
+
+    def lockstep(self, node: Node, reference: _Reference) -> Iterator[Check]:
+        """One layer on the reference's own inputs and incoming gradient."""
+        derivation = node.derivation
+        inputs = [None if edge is None else reference.values[edge] for edge in node.args]
+        cotangents = [reference.gradients.get(edge) for edge in node.edges]
+
+        def evaluate(values: list[np.ndarray | None], dtype: torch.dtype) -> oracles.Arrays:
+            n = len(inputs)
+            return oracles.autograd(derivation, values[:n], node.options, values[n:], dtype).all
+
+        try:
+            truth = oracles.autograd(derivation, inputs, node.options, cotangents)
+            outputs, residuals = derivation.apply(inputs, node.options)
+            gradients: Sequence[Any] = [None] * len(inputs)
+            if any(dy is not None for dy in cotangents):
+                needs = [g is not None for g in truth.gradients]
+                gradients = derivation.vjp(cotangents, residuals, inputs, node.options, needs)
+        except Exception as error:
+            yield self.failed(node.name, node.layer, f"raises {describe(error)}")
+            return
+        elements = max(size(x.shape) for x in [*inputs, *outputs] if x is not None)
+        rng = self.rng(node.name)
+        limits = bounds(evaluate, [*inputs, *cotangents], truth, "float64", elements, rng)
+        names = [*derivation.outputs, *(f"d_{n}" for n in derivation.input_names(len(inputs)))]
+        for name, a, t, bound in zip(names, [*outputs, *gradients], truth.all, limits, strict=True):
+            yield from self.compared(
+                f"{node.name} / {name}", node.layer, "numpy", "lockstep", name, a, t, bound
+            )
+
+    # --- end to end -----------------------------------------------------------------------
+
+    def end_to_end(self, library: str, reference: _Reference, culprit: str) -> Iterator[Check]:
+        """Every end's value and every input's gradient of the whole network."""
+        try:
+            values, gradients = _by_numpy(self) if library == "numpy" else _by_functions(self)
+        except Exception as error:
+            yield self.failed(library, culprit, f"raises {describe(error)}")
+            return
+        found = {
+            **{end: values[end] for end in self.graph.outputs},
+            **{f"d_{n}": g for n, g in gradients.items()},
+        }
+        for name, t in reference.truth.items():
+            where = f"end to end / {library} / {name}"
+            yield from self.compared(
+                where, culprit, library, "autograd", name, found.get(name), t, reference.limits[name]
+            )
+
+    # --- records --------------------------------------------------------------------------
+
+    def compared(
+        self, where: str, layer: str, library: str, oracle: str, name: str,
+        a: Any, t: np.ndarray | None, bound: np.ndarray | None,
+    ) -> Iterator[Check]:  # fmt: skip
+        difference = differ(None if a is None else np.asarray(a), t, bound, "float64")
+        if difference is not None:
+            yield Check(
+                id=f"{self.name} / {where}",
+                group=self.group,
+                # a right value says nothing of a layer: end to end, only a wrong one is attributed
+                layer=layer if oracle == "lockstep" or not difference.passed else "",
+                case=self.name,
+                library=library,
+                dtype="float64",
+                oracle=oracle,
+                argument=name,
+                shape=() if t is None else t.shape,
+                **difference.fields(),
+            )
+
+    def failed(self, where: str, layer: str, message: str) -> Check:
+        return Check(
+            id=f"{self.name} / {where} / call", group=self.group, passed=False, layer=layer,
+            case=self.name, message=message,
+        )  # fmt: skip
+
+    def rng(self, *names: object) -> np.random.Generator:
+        return generator(self.seed, self.name, *names)
+
+
+def check_architectures(first: int, last: int) -> list[Check]:
+    """The random architectures of the seeds first, ..., last - 1."""
+    return [check for seed in range(first, last) for check in check_architecture(seed)]
+
+
+def check_architecture(seed: int) -> list[Check]:
+    """The random architecture of a seed; where it cannot even be built, a failed check says so."""
+    try:
+        return architecture(seed).check()
+    except Exception as error:
+        name = f"architecture {seed}"
+        message = f"raises {describe(error)}"
+        return [Check(id=f"{name} / call", group="architectures", passed=False, case=name, message=message)]
+
+
+def architecture(seed: int) -> Network:
+    """The random architecture of a seed, drawn."""
+    made = generate(seed)
+    values = made.draw()
+    computed = made.graph.forward(values).values
+    return Network(
+        f"architecture {seed}", "architectures", made.graph, values, made.cotangents(computed), seed
+    )
+
+
+# --- three ways to compute a network ---------------------------------------------------------
+
+
+def _by_numpy(network: Network) -> tuple[Values, Values]:
+    passed = network.graph.forward(network.values)
+    return passed.values, passed.backward(network.cotangents)
+
+
+def _by_functions(network: Network) -> tuple[Values, Values]:
+    def call(derivation: Derivation, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        return torch_ext.call(derivation, *args, **options)
+
+    values = network.graph.evaluate(_leaves(network.values), call)
+    return _arrays(values), _gradients(network, values, network.graph.inputs)
+
+
+class _Reference:
+    """The network by PyTorch's own functions: all values, all gradients, and how far rounding moves them."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.values, self.gradients = self.run()
+        self.truth = self.ends(self.values, self.gradients)
+        names, rng = list(self.truth), network.rng("noise")
+
+        def listed(found: tuple[Values, Values]) -> list[np.ndarray | None]:
+            ends = self.ends(*found)
+            return [ends.get(name) for name in names]
+
+        elements = max(size(v.shape) for v in self.values.values())
+        limits = bounds(
+            lambda _, dtype: listed(self.run(dtype, rng)),
+            [],
+            oracles.Results([self.truth[name] for name in names], []),
+            "float64",
+            elements,
+            rng,
+        )
+        self.limits = dict(zip(names, limits, strict=True))
+
+    def ends(self, values: Values, gradients: Values) -> dict[str, np.ndarray]:
+        """What is compared: the graph's ends, and the gradients of its inputs."""
+        graph = self.network.graph
+        found = {f"d_{name}": gradients[name] for name in graph.inputs if name in gradients}
+        return {**{end: values[end] for end in graph.outputs}, **found}
+
+    def run(
+        self, dtype: torch.dtype = torch.float64, rng: np.random.Generator | None = None
+    ) -> tuple[Values, Values]:
+        """With ``rng``, every value is nudged on its way, as rounding would, to see where that leads."""
+
+        def call(derivation: Derivation, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+            outputs = oracles.reference(derivation, args, options)
+            return outputs if rng is None else tuple(_nudged(y, rng) for y in outputs)
+
+        leaves = _leaves(self.network.values, dtype)
+        given = leaves if rng is None else {name: _nudged(x, rng) for name, x in leaves.items()}
+        values = self.network.graph.evaluate(given, call)
+        wanted = [edge for edge, v in values.items() if v.requires_grad]
+        return _arrays(values), _gradients(self.network, values, wanted)
+
+
+def _nudged(y: Tensor, rng: np.random.Generator) -> Tensor:
+    if not y.is_floating_point():
+        return y
+    return y * torch.from_numpy(nudge(np.ones(tuple(y.shape)), rng)).to(y.dtype)
+
+
+def _leaves(values: Values, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    made = {name: oracles.tensor(x, dtype) for name, x in values.items()}
+    return {name: x.requires_grad_(x.is_floating_point()) for name, x in made.items() if x is not None}
+
+
+def _arrays(values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    return {edge: oracles.array(v) for edge, v in values.items()}
+
+
+def _gradients(
+    network: Network, values: Mapping[str, Tensor], wanted: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The gradients of the edges ``wanted``; those that nothing flows into are left out."""
+    ends = [end for end in network.cotangents if values[end].requires_grad]
+    cotangents = [network.cotangents[end] for end in ends]
+    edges = [edge for edge in wanted if values[edge].requires_grad]
+    found = oracles.gradients(
+        [values[e] for e in ends], [values[e] for e in edges], range(len(edges)), cotangents
+    )
+    return {edge: dx for edge, dx in zip(edges, found, strict=True) if dx is not None}

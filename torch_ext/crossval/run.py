@@ -1,0 +1,126 @@
+"""The whole cross-validation as one list of independent tasks, on as many cores as there are."""
+
+from __future__ import annotations
+
+import platform
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+
+import handgrad
+from handgrad._derivation import registry
+from handgrad.report import Check, Example, Record
+from torch_ext.crossval.layers import check_layer
+from torch_ext.crossval.lecture import check_lecture
+from torch_ext.crossval.networks import check_architectures
+
+_CHUNK = 10  # architectures a task
+_SEEDS = 1_000_000  # architectures of different runs' seeds do not meet
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work: a group's name, and a function of picklable arguments that gives checks."""
+
+    group: str
+    label: str
+    function: Callable[..., list[Check]]
+    arguments: tuple[Any, ...]
+
+    def __call__(self) -> tuple[list[Check], float]:
+        """The checks, and the seconds they took. One thread each: sums keep their order."""
+        start, threads = time.perf_counter(), torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")  # PyTorch's own, of its own deprecated arguments
+                checks = self.function(*self.arguments)
+        finally:
+            torch.set_num_threads(threads)
+        return checks, time.perf_counter() - start
+
+
+def tasks(seed: int, architectures: int, layers: Sequence[str]) -> list[Task]:
+    """What a run consists of, in the order of its report."""
+    first = seed * _SEEDS
+    last = first + architectures
+    chunks = [(start, min(start + _CHUNK, last)) for start in range(first, last, _CHUNK)]
+    return [
+        Task("lecture", "the lecture's networks", check_lecture, (seed,)),
+        *(Task("layers", name, check_layer, (name, seed)) for name in layers),
+        *(
+            Task("architectures", f"architectures {a} to {b - 1}", check_architectures, (a, b))
+            for a, b in chunks
+        ),
+    ]
+
+
+def crossval(
+    seed: int = 0,
+    architectures: int = 200,
+    jobs: int = -1,
+    layers: Sequence[str] | None = None,
+    examples: Sequence[Example] = (),
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Record:
+    """Compare every hand derivation with autograd and with numerical truths.
+
+    seed            fixes every random number: the same seed gives the same record
+    architectures   how many random networks (>= 0)
+    jobs            worker processes; -1 means one for each core; 1 stays in this process
+    layers          names of the derivations to check alone (default: all)
+    examples        worked examples, already judged, to go into the record
+    progress        called with (tasks done, tasks in all, the last one's label)
+
+    Raises UnknownDerivation for a layer that is not registered.
+    """
+    names = [registry[name].name for name in (registry if layers is None else layers)]
+    work = tasks(seed, architectures, names)
+    checks: list[Check] = []
+    seconds: dict[str, float] = defaultdict(float)
+    for done, (task, (found, took)) in enumerate(zip(work, _results(work, jobs), strict=True), 1):
+        checks += found
+        seconds[task.group] += took
+        if progress is not None:
+            progress(done, len(work), task.label)
+    return Record(
+        title="Cross-validation",
+        seed=seed,
+        checks=tuple(checks),
+        examples=tuple(examples),
+        command=_command(seed, architectures, layers),
+        environment=environment(),
+        seconds=seconds,
+    )
+
+
+def _results(work: list[Task], jobs: int) -> Iterator[tuple[list[Check], float]]:
+    if jobs == 1:  # in this process: sees derivations registered here alone
+        return (task() for task in work)
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+    results: Iterator[tuple[list[Check], float]] = parallel(joblib.delayed(task)() for task in work)
+    return results
+
+
+def _command(seed: int, architectures: int, layers: Sequence[str] | None) -> str:
+    only = "".join(f" --layer {name}" for name in layers or ())
+    return f"handgrad crossval --seed {seed} --architectures {architectures}{only}"
+
+
+def environment() -> dict[str, str]:
+    """What a result may depend on."""
+    return {
+        "handgrad": handgrad.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "long double": f"{np.finfo(np.longdouble).nmant + 1} bits of significand",
+    }
