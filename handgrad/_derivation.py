@@ -23,6 +23,7 @@ from handgrad._arrays import (
     is_array,
     is_floating,
     is_half,
+    library,
     namespace,
     unbroadcast,
 )
@@ -150,14 +151,15 @@ class Derivation:
         needs: tuple[bool, ...],
     ) -> tuple[Array | None, ...]:
         """What ``backward`` itself returns: broadcasting not undone."""
-        if self.widen:
-            cotangents = [dy if dy is None else _widen(dy) for dy in cotangents]
+        cotangents = [_widen(dy) if dy is not None and self._widens(dy) else dy for dy in cotangents]
         dy = cotangents[0] if len(cotangents) == 1 else tuple(cotangents)
         extra = {"needs": needs} if self.told_needs else {}
         gradients: Any = self.backward(dy, residuals, **options, **extra)
         if not isinstance(gradients, tuple):
             gradients = (gradients,)
-        # trailing inputs without a gradient (a mask, class indices) need not be spelled out
+        # optional inputs may have been left out; trailing ones without a gradient need not be spelled out
+        while len(gradients) > len(inputs) and gradients[-1] is None:
+            gradients = gradients[:-1]
         padded: tuple[Array | None, ...] = gradients + (None,) * (len(inputs) - len(gradients))
         if len(padded) != len(inputs):
             raise InputError(
@@ -171,17 +173,25 @@ class Derivation:
     ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
         """Outputs and their tangents J v: ``forward`` on dual numbers. A tangent None is zero."""
         inputs, half = self._widened(inputs)
-        wide = [v if v is None or not self.widen else _widen(v) for v in tangents]
+        wide = [_widen(v) if v is not None and self._widens(v) else v for v in tangents]
         outputs, lifted = jvp(self.forward, inputs, wide, options)
+        if self.constant:
+            lifted = tuple(
+                None if n in self.constant else v for n, v in zip(self.outputs, lifted, strict=True)
+            )
         if half is None:
             return outputs, lifted
         narrow = [o if o is None or not is_floating(o) else cast(o, half) for o in (*outputs, *lifted)]
         return tuple(narrow[: len(outputs)]), tuple(narrow[len(outputs) :])
 
+    def _widens(self, x: Array) -> bool:
+        """NumPy always widens: its float16 sums are rounded at every step, and not fast either."""
+        return self.widen or library(namespace(x)) == "numpy"
+
     def _widened(self, inputs: Sequence[Any]) -> tuple[Sequence[Any], Any]:
         """Inputs with 16-bit floats made float32, and the 16-bit dtype to return to (or None)."""
         half = next((x.dtype for x in inputs if is_array(x) and is_half(x)), None)
-        if half is None or not self.widen:
+        if half is None or not any(self._widens(x) for x in inputs if is_array(x)):
             return inputs, None
         wide = tuple(_widen(x) if is_array(x) else x for x in inputs)
         keeps_half = all(is_half(x) for x in inputs if is_array(x) and is_floating(x))

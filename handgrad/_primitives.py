@@ -294,7 +294,7 @@ def argmax_windows(x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation
     padded = pad_axes(x, fills, lowest)
 
     def positions(offset: Ints) -> Array:
-        """The flat position of entry ``offset`` of each window; of the next one inside x if in the padding."""
+        """The flat position of entry ``offset`` of each window; for one before x, of the next inside."""
         flat = xp.zeros(out, dtype=xp.int64, device=x.device)
         for axis, (n, m) in enumerate(zip(spatial, out, strict=True)):
             at = [offset[axis] * dilation[axis] - padding[axis] + stride[axis] * i for i in range(m)]
@@ -308,7 +308,7 @@ def argmax_windows(x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation
     best = xp.full(index.shape, lowest, dtype=x.dtype, device=x.device)
     for offset in taps:
         entry = padded[_tap(offset, out, stride, dilation)]
-        better = (entry > best) | (entry != entry)  # noqa: PLR0124 - NaN
+        better = (entry > best) | (entry != entry)  # or NaN
         best = xp.where(better, entry, best)
         index = xp.where(better, positions(offset), index)
     return index

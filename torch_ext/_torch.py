@@ -135,7 +135,7 @@ def holds(condition: Tensor) -> builtins.bool:
     in a graph being traced, under a transform, on the meta device, and on a GPU, which would wait."""
     hidden = (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        or torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
         or type(condition) is not Tensor  # fake tensors and other subclasses
         or condition.device.type != "cpu"
@@ -178,6 +178,11 @@ def squeeze(x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
 def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """``torch.broadcast_to``, by ``expand``."""
     return x.expand(shape)
+
+
+def moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
+    """``torch.movedim``: PyTorch's vmap has no rule for ``torch.moveaxis``."""
+    return torch.movedim(x, source, destination)
 
 
 def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
