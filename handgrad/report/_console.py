@@ -43,15 +43,11 @@ def line(text: str, style: str = "") -> Text:
     return Text(clean(text), style=style)
 
 
-def table(
-    headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()
-) -> Table:
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> Table:
     """A table with the columns named in ``right`` aligned to the right."""
     result = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
     for header in headers:
-        result.add_column(
-            Text(header), justify="right" if header in right else "left", overflow="fold"
-        )
+        result.add_column(Text(header), justify="right" if header in right else "left", overflow="fold")
     for row in rows:
         result.add_row(*(line(cell) for cell in row))
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import RenderableType
@@ -13,7 +13,8 @@ from rich.console import RenderableType
 from handgrad.report import markdown
 from handgrad.report._console import line, rendered, table
 from handgrad.report.record import Check, Record, severity, split
-from handgrad.report.words import count, exact, multiple, number, one_line
+from handgrad.report.schema import encode
+from handgrad.report.words import count, exact, listing, multiple, number, one_line
 
 KINDS = ("regressed", "vanished", "appeared", "worsened", "improved")
 _HEADERS = ("layer", "check", "before", "now", "hand value now", "true value now")
@@ -25,6 +26,7 @@ class Change:
 
     old: Check | None
     new: Check | None
+    printed: bool = False  # a printed number of a worked example, not a check of the code
 
     @property
     def check(self) -> Check:
@@ -36,7 +38,8 @@ class Change:
     def kind(self) -> str:
         """ "regressed", "vanished", "appeared", "worsened", "improved" or "" (no change).
 
-        - regressed: it passed and fails now; or fails still, by more than twice the error
+        - regressed: it passed and fails now; or fails still, by more than twice the error, or
+          without a number where it had one
         - worsened: it still passes, with more than twice the error and an ulp more: no failure
         - improved: it failed and passes now; or the reverse of worsened
         """
@@ -47,14 +50,17 @@ class Change:
             return "appeared"
         if not new.passed and (old.passed or _grew(old, new)):
             return "regressed"
-        if new.passed and not old.passed or _grew(new, old):
+        if (new.passed and not old.passed) or _grew(new, old):
             return "improved"
         return "worsened" if _grew(old, new) else ""
 
     @property
     def gates(self) -> bool:
-        """Whether this change fails a comparison: it regressed, vanished, or is new and wrong."""
-        new_and_wrong = self.old is None and not self.check.passed
+        """Whether this change fails a comparison: it regressed, vanished, or is new and wrong.
+
+        A misprint of a new worked example is the sheet's fault, and fails nothing.
+        """
+        new_and_wrong = self.old is None and not self.check.passed and not self.printed
         return self.kind in ("regressed", "vanished") or new_and_wrong
 
 
@@ -100,6 +106,12 @@ class Comparison:
         return tuple(dict.fromkeys(c.check.place for c in self.changes if c.gates))
 
     @property
+    def still_failing(self) -> int:
+        """How many checks fail in both records, and not worse than before."""
+        fresh = sum(c.gates and not c.printed and c.new is not None for c in self.changes)
+        return self.new.counts["failed"] - fresh
+
+    @property
     def by_layer(self) -> dict[str, dict[str, int]]:
         """How many changes of each kind each layer has, those that regressed first."""
         parts = split(self.changes, lambda change: change.check.place)
@@ -109,10 +121,11 @@ class Comparison:
     def verdict(self) -> str:
         """The whole comparison in one sentence."""
         if self.passed:
-            return f"Nothing regressed in {count(len(self.old.checks), 'check')}"
-        gating = sum(change.gates for change in self.changes)
-        layers = ", ".join(map(one_line, self.regressed_layers))
-        return f"{count(gating, 'regression')}, in {layers}"
+            text = f"Nothing regressed in {count(len(self.old.checks), 'check')}"
+        else:
+            gating = sum(change.gates for change in self.changes)
+            text = f"{count(gating, 'regression')}, in {listing(self.regressed_layers)}"
+        return text + (f"; {self.still_failing:,} more failed before, too" if self.still_failing else "")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -125,13 +138,15 @@ class Comparison:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain strict JSON: every change with its id, layer, and both errors as words."""
+        """Plain strict JSON: every change with its check before and now, in the schema's form
+        (without the grid of errors); ``None`` where a record has no such check."""
         return {
             "passed": self.passed,
             "verdict": self.verdict,
             "notes": list(self.notes),
             "regressed_layers": list(self.regressed_layers),
             "by_layer": self.by_layer,
+            "still_failing": self.still_failing,
             **{kind: [_plain(change) for change in self.of(kind)] for kind in KINDS},
         }
 
@@ -149,9 +164,7 @@ class Comparison:
                 blocks += [f"And {n:,} more." for n in _beyond(changes, limit)]
         return "\n\n".join(blocks) + "\n"
 
-    def to_text(
-        self, *, colour: bool | None = None, width: int | None = None, limit: int = 20
-    ) -> str:
+    def to_text(self, *, colour: bool | None = None, width: int | None = None, limit: int = 20) -> str:
         """Text for a terminal, at most ``limit`` changes of each kind; see `report.to_text`."""
         return rendered(self._parts(limit), colour, width)
 
@@ -174,14 +187,16 @@ def compare(old: Record, new: Record) -> Comparison:
 
     A printed number of a worked example counts too: it passes unless it is a misprint.
     """
-    before, now = ({check.id: check for check in _checks(record)} for record in (old, new))
-    pairs = (Change(before.get(name), now.get(name)) for name in before.keys() | now.keys())
-    changed = [change for change in pairs if change.kind]
+    changed = []
+    for printed in (False, True):
+        parts = [_printed(r) if printed else r.checks for r in (old, new)]
+        before, now = ({check.id: check for check in part} for part in parts)
+        pairs = (Change(before.get(n), now.get(n), printed) for n in before.keys() | now.keys())
+        changed += [change for change in pairs if change.kind]
     return Comparison(old, new, tuple(sorted(changed, key=_order)))
 
 
-def _checks(record: Record) -> Iterator[Check]:
-    yield from record.checks
+def _printed(record: Record) -> Iterator[Check]:
     seen: Counter[str] = Counter()
     for example in record.examples:
         for printed in example.printed:
@@ -191,16 +206,21 @@ def _checks(record: Record) -> Iterator[Check]:
                 id=f"printed: {name}" + (f" ({seen[name]})" if seen[name] > 1 else ""),
                 group=example.title,
                 passed=printed.verdict != "misprint",
-                message=f"{printed.printed} is a {printed.verdict}, {printed.value} follows",
+                message=f"{printed.printed} is printed, {printed.value or 'another value'} follows",
             )
 
 
 def _grew(small: Check, large: Check) -> bool:
     """Whether the error more than doubled, by more than an ulp."""
-    if small.ulps is None or large.ulps is None:
-        return False
-    before, now = (math.inf if math.isnan(ulps) else ulps for ulps in (small.ulps, large.ulps))
-    return now > 2 * before and now > before + 1
+    before, now = _size(small), _size(large)
+    return before is not None and now is not None and now > 2 * before and now > before + 1
+
+
+def _size(check: Check) -> float | None:
+    """The error in ulps; a failure without a number, such as an exception, is the worst."""
+    if check.ulps is None:
+        return None if check.passed else math.inf
+    return math.inf if math.isnan(check.ulps) else check.ulps
 
 
 def _order(change: Change) -> tuple[bool, int, tuple[Any, ...]]:
@@ -211,9 +231,10 @@ def _error(check: Check | None) -> str:
     if check is None:
         return "absent"
     state = "passed" if check.passed else "failed"
-    if check.ratio is None:
-        return state
-    return f"{state}, {number(check.ulps)} ulps ({multiple(check.ratio)})"
+    if check.ulps is None:
+        return f"{state}: {one_line(check.message, 80)}" if check.message and not check.passed else state
+    beside = "" if check.ratio is None else f" ({multiple(check.ratio)})"
+    return f"{state}, {number(check.ulps)} ulps{beside}"
 
 
 def _row(change: Change) -> tuple[str, ...]:
@@ -233,10 +254,9 @@ def _plain(change: Change) -> dict[str, Any]:
         "id": change.check.id,
         "layer": change.check.layer,
         "group": change.check.group,
-        "old": _error(change.old),
-        "new": _error(change.new),
         "regression": change.gates,
-        "message": change.check.message if not change.check.passed else "",
+        "old": None if change.old is None else encode(replace(change.old, errors=None)),
+        "new": None if change.new is None else encode(replace(change.new, errors=None)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,7 @@ def reduce_errors(errors: Any, limit: int = LIMIT) -> tuple[tuple[float, ...], .
     across = edges(columns, min(columns, limit))
     down = edges(rows, min(rows, limit))
     return tuple(
-        tuple(_worst(table[top:bottom, left:right]) for left, right in across)
-        for top, bottom in down
+        tuple(_worst(table[top:bottom, left:right]) for left, right in across) for top, bottom in down
     )
 
 
@@ -37,7 +37,7 @@ def flat_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 def edges(length: int, parts: int) -> list[tuple[int, int]]:
     """``length`` elements as ``parts`` blocks of nearly equal size: (first, one past the last)."""
     cuts = [i * length // parts for i in range(parts + 1)]
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(pairwise(cuts))
 
 
 def _worst(block: np.ndarray) -> float:

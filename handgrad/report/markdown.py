@@ -32,25 +32,29 @@ def to_markdown(record: Record) -> str:
 
 def escape(text: str) -> str:
     """Any text as one line of Markdown that shows it as it is, in a table too."""
-    return re.sub(r"([\\`*_\[\]<>|&~#])", r"\\\1", one_line(text, 400))
+    return re.sub(r"([\\`*_\[\]<>|&~#$])", r"\\\1", one_line(text, 400))
 
 
-def code(text: str) -> str:
-    """Any text as one line of code, in a table too; nothing where there is no text."""
-    plain = one_line(text, 400).replace("`", "'").replace("|", "\\|")
+def code(text: str, *, in_table: bool = True) -> str:
+    """Any text as one line of code; nothing where there is no text."""
+    plain = one_line(text, 400).replace("`", "'")
+    plain = plain.replace("|", "\\|") if in_table else plain  # even in code a bar ends a cell
     return f"`{plain}`" if plain else ""
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> str:
     """A table of cells that are Markdown already."""
     align = ["right" if header in right else "left" for header in headers]
-    return tabulate(list(rows), headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    text = tabulate(list(rows), headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return str(text)
 
 
 def _blocks(record: Record) -> Iterator[str]:
     yield f"# {escape(record.title)}"
     yield f"**{'PASSED' if record.passed else 'FAILED'}**: {escape(verdict(record))}."
-    yield f"Seed {record.seed}." + (f" Again: {code(record.command)}" if record.command else "")
+    yield f"Seed {record.seed}." + (
+        f" Again: {code(record.command, in_table=False)}" if record.command else ""
+    )
     if record.failures:
         yield from _failures(record.failures)
     if record.checks:
@@ -85,9 +89,9 @@ def _failures(failures: tuple[Check, ...]) -> Iterator[str]:
     if len(failures) > _ROWS:
         yield f"And {count(len(failures) - _ROWS, 'more failure')}; `report.json` has them all."
     for check in failures[:_DETAILED]:
-        yield f"### {code(check.id)}"
+        yield f"### {code(check.id, in_table=False)}"
         if derivation(check):
-            yield f"Derived in {code(derivation(check))}."
+            yield f"Derived in {code(derivation(check), in_table=False)}."
         yield "\n".join("    " + line for line in details(check).splitlines())
 
 

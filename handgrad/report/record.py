@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from handgrad.report._errors import ReportError
+from handgrad.report.grid import LIMIT
 
 T = TypeVar("T")
 
@@ -64,6 +65,24 @@ class Check:
             settle["errors"] = tuple(tuple(float(e) for e in row) for row in self.errors)
         for name, value in settle.items():
             object.__setattr__(self, name, value)
+        self._require_form()
+
+    def _require_form(self) -> None:
+        """What the schema asks for, so that every record written can be read."""
+        if not self.id:
+            raise ReportError("a check has an id; received an empty one; name what is compared.")
+        if min((*self.shape, *(self.worst_index or ())), default=0) < 0:
+            raise ReportError(
+                f"a shape and an index count from 0; received {self.shape} and {self.worst_index} for "
+                f"{self.id!r}; count from the front."
+            )
+        widths = {len(row) for row in self.errors or ()}
+        if len(self.errors or ()) > LIMIT or len(widths) > 1 or max(widths, default=0) > LIMIT:
+            raise ReportError(
+                f"a grid of errors is rectangular, of at most {LIMIT} x {LIMIT} numbers; received "
+                f"{len(self.errors or ())} rows of {sorted(widths)} for {self.id!r}; "
+                "use handgrad.report.reduce_errors."
+            )
 
     @property
     def ratio(self) -> float | None:

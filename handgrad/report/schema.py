@@ -35,11 +35,11 @@ def to_dict(record: Record) -> dict[str, Any]:
         "seed": record.seed,
         "command": record.command,
         "passed": record.passed,
-        "checks": [_encode(check) for check in record.checks],
-        "examples": [_encode(example) for example in record.examples],
+        "checks": [encode(check) for check in record.checks],
+        "examples": [encode(example) for example in record.examples],
         "volatile": {
             "environment": dict(record.environment),
-            "seconds": {name: _encode(value) for name, value in record.seconds.items()},
+            "seconds": {name: encode(value) for name, value in record.seconds.items()},
         },
     }
 
@@ -61,7 +61,7 @@ def from_dict(data: dict[str, Any]) -> Record:
     if version != VERSION or isinstance(version, bool):
         raise ReportError(
             f"this handgrad reads reports of schema version {VERSION}; received version "
-            f"{version!r}; write the report again with this handgrad."
+            f"{_shorten(repr(version))}; write the report again with this handgrad."
         )
     try:
         _validator()(data)
@@ -70,25 +70,44 @@ def from_dict(data: dict[str, Any]) -> Record:
             f"a report follows handgrad/report/schema.json; received one where "
             f"{_shorten(error.message)}; write the report again."
         ) from None
-    return Record(
-        title=data["title"],
-        seed=data["seed"],
-        command=data["command"],
-        checks=tuple(Check(**check) for check in data["checks"]),
-        examples=tuple(_example(example) for example in data["examples"]),
-        environment=data["volatile"]["environment"],
-        seconds=data["volatile"]["seconds"],
-    )
+    try:
+        record = Record(
+            title=data["title"],
+            seed=data["seed"],
+            command=data["command"],
+            checks=tuple(Check(**check) for check in data["checks"]),
+            examples=tuple(_example(example) for example in data["examples"]),
+            environment=data["volatile"]["environment"],
+            seconds=data["volatile"]["seconds"],
+        )
+    except OverflowError:
+        raise ReportError(
+            "a report's numbers are float64; received an integer beyond them; write the report again."
+        ) from None
+    if data["passed"] != record.passed:
+        raise ReportError(
+            f'a report\'s "passed" follows from its checks; received {json.dumps(data["passed"])} where '
+            f"{record.counts['failed']} of {record.counts['checks']} checks failed; "
+            "write the report again."
+        )
+    return record
 
 
 def from_json(text: str) -> Record:
     """The record that :func:`to_json` wrote. Raises ReportError for malformed or foreign text."""
     try:
-        data = json.loads(text, parse_constant=_refuse)
+        data = json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise ReportError(
             f"a report is well-formed JSON; received text that breaks at line {error.lineno}, "
             f"column {error.colno} ({error.msg}); write the report again."
+        ) from None
+    except ReportError:
+        raise
+    except ValueError:  # Python's own limit on the digits of an integer
+        raise ReportError(
+            "a report's numbers are float64; received an integer of thousands of digits; "
+            "write the report again."
         ) from None
     except RecursionError:
         raise ReportError(
@@ -113,8 +132,7 @@ def load(path: str | Path) -> Record:
         ) from None
     except UnicodeDecodeError:
         raise ReportError(
-            f"{path}: a report is UTF-8 text; received other bytes; "
-            "give a report.json that handgrad wrote."
+            f"{path}: a report is UTF-8 text; received other bytes; give a report.json that handgrad wrote."
         ) from None
     try:
         return from_json(text)
@@ -128,14 +146,15 @@ def _validator() -> Callable[[Any], Any]:
     return compiled
 
 
-def _encode(value: Any) -> Any:
+def encode(value: Any) -> Any:
+    """A part of a record as strict JSON, defaults left out."""
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     if isinstance(value, tuple):
-        return [_encode(item) for item in value]
+        return [encode(item) for item in value]
     if isinstance(value, Check | Example | Printed):
         return {
-            f.name: _encode(getattr(value, f.name))
+            f.name: encode(getattr(value, f.name))
             for f in fields(value)
             if f.name == "printed" or f.default is MISSING or getattr(value, f.name) != f.default
         }
@@ -160,6 +179,18 @@ def _lines(value: Any) -> str:
 
 def _joined(items: Iterable[str]) -> str:
     return ",\n".join(" " + item for item in items)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ReportError(
+            f"each key of a JSON object stands once; received {_shorten(repr(twice))} twice; "
+            "write the report again."
+        )
+    return result
 
 
 def _refuse(constant: str) -> NoReturn:

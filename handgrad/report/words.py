@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from handgrad.report.record import Check, Record, Tally
 
@@ -52,6 +53,12 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def listing(names: Sequence[str], limit: int = 8) -> str:
+    """Names in one line, at most ``limit`` of them."""
+    shown = ", ".join(map(one_line, names[:limit]))
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
+
+
 def multiple(ratio: float | None) -> str:
     """An error as a multiple of what is allowed."""
     if ratio is None:
@@ -80,7 +87,7 @@ def verdict(record: Record) -> str:
         return "Nothing was checked"
     if not record.passed:
         wrong = f"{counts['failed']:,} of {count(counts['checks'], 'check')}"
-        return f"{wrong} failed, in {', '.join(map(one_line, record.failed_places))}"
+        return f"{wrong} failed, in {listing(record.failed_places)}"
     parts = []
     if record.checks:
         parts.append(f"{count(counts['checks'], 'check')}, each right to within rounding")
@@ -91,7 +98,7 @@ def verdict(record: Record) -> str:
 
 
 def details(check: Check) -> str:
-    """A failing check in full, as lines of text; what was not measured is left out."""
+    """A failing check in full, as lines of clean text; what was not measured is left out."""
     size = f" ({shape(check.shape)})" if check.shape else ""
     what = ", ".join(filter(None, (f"{check.argument}{size}", check.dtype, check.library)))
     against = f", against {check.oracle}" if check.oracle else ""
@@ -106,4 +113,4 @@ def details(check: Check) -> str:
             f"error: {number(check.max_abs_error)} absolute, {number(check.max_rel_error)} "
             f"relative, {number(check.ulps)} ulps where {number(check.allowed_ulps)} are allowed"
         )
-    return "\n".join(filter(None, lines))
+    return clean("\n".join(filter(None, lines)))

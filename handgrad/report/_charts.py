@@ -1,0 +1,328 @@
+"""Pictures for the HTML report, as inline SVG: heat maps, box strips and histograms.
+
+Colours are CSS classes (``templates/report.css``), so that light, dark and print each have their
+own. Only numbers and escaped words enter the markup.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from markupsafe import Markup, escape
+
+from handgrad.report.grid import flat_shape
+from handgrad.report.words import clean, number, signed
+
+Grid = tuple[tuple[float, ...], ...]
+
+# A cell's colour says its error's sign and, on a log scale, its size beside the largest one.
+_STEPS = (1 / 1000, 1 / 100, 1 / 30, 1 / 10, 1 / 3)
+_VALUES_FIT = (8, 6)  # at most so many rows and columns: the cells show their numbers
+_GUTTER = 36  # room beside a log axis, for what it cannot hold: exact, and not finite
+_LABEL = 70
+
+
+# --- heat maps -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A grid of signed errors, its legend and its words."""
+
+    svg: Markup
+    legend: Markup
+    caption: str
+
+
+def heat_map(errors: Grid, shape: tuple[int, ...]) -> HeatMap:
+    """``errors`` as `reduce_errors` gives them for a gradient of this shape."""
+    top, full = _largest(errors), _full(errors, shape)
+    caption = _caption(errors, full, top)
+    return HeatMap(_picture(errors, full, top, caption), _legend(errors, top), caption)
+
+
+def thumbnail(errors: Grid, shape: tuple[int, ...]) -> Markup:
+    """The heat map alone, small."""
+    top, full = _largest(errors), _full(errors, shape)
+    return _picture(errors, None, top, _caption(errors, full, top))
+
+
+def _largest(errors: Grid) -> float:
+    return max((abs(e) for row in errors for e in row if math.isfinite(e)), default=0.0)
+
+
+def _full(errors: Grid, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of the array that a grid shows; the grid's own where they don't fit."""
+    rows, columns = len(errors), max(map(len, errors), default=0)
+    full = flat_shape(shape)
+    return full if full[0] >= rows and full[1] >= columns else (rows, columns)
+
+
+def _picture(errors: Grid, full: tuple[int, int] | None, top: float, caption: str) -> Markup:
+    rows, columns = len(errors), max(map(len, errors), default=0)
+    shows_values = full is not None and rows <= _VALUES_FIT[0] and columns <= _VALUES_FIT[1]
+    wide = 76.0 if shows_values else min(28.0, max(10.0, 320 / max(columns, 1)))
+    high = 26.0 if shows_values else min(28.0, max(8.0, 260 / max(rows, 1)))
+    width, height = columns * wide, rows * high
+    runs: dict[str, list[str]] = {}
+    crosses, rings, texts = [], [], []
+    for y, row in enumerate(errors):
+        x = 0
+        for shade, run in groupby(row, lambda e: _shade(e, top)):
+            length = len(list(run))
+            if shade != "z":
+                runs.setdefault(shade, []).append(f"M{x} {y}h{length}")
+            x += length
+        for x, e in enumerate(row):
+            if math.isnan(e) and not shows_values:
+                crosses.append(f"M{x} {y}l1 1m-1 0l1-1")
+            if math.isinf(e) and not shows_values:
+                rings.append(f"M{x + 0.5:g} {y + 0.25:g}v.5")
+            if shows_values:
+                middle, base = (x + 0.5) * wide, (y + 0.5) * high
+                texts.append(
+                    f'<text class="t-{_shade(e, top)}" x="{middle:g}" y="{base:g}">{_signed(e)}</text>'
+                )
+    paths = "".join(f'<path class="s-{shade}" d="{"".join(d)}"/>' for shade, d in sorted(runs.items()))
+    lines = "".join(f"M0 {y}h{columns}" for y in range(1, rows))
+    lines += "".join(f"M{x} 0v{rows}" for x in range(1, columns))
+    marks = f'<path class="cross" d="{"".join(crosses)}"/>' if crosses else ""
+    marks += f'<path class="dot" d="{"".join(rings)}"/>' if rings else ""
+    data = ""
+    if full is not None:  # what the script shows for the cell under the pointer
+        values = ";".join(" ".join(_signed(e) for e in row) for row in errors)
+        data = f' data-rows="{full[0]}" data-columns="{full[1]}" data-values="{values}"'
+    return Markup(
+        f'<svg class="heat" role="img" aria-label="{escape(caption)}" viewBox="0 0 {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}"{data}><g transform="scale({wide:g} {high:g})">'
+        f'<path class="s-z" d="M0 0h{columns}v{rows}h-{columns}z"/>'
+        f'<g class="runs" transform="translate(0 .5)">{paths}</g>{marks}<path class="rules" d="{lines}"/>'
+        f"</g>{''.join(texts)}{_worst_frame(errors, wide, high)}</svg>"
+    )
+
+
+def _worst_frame(errors: Grid, wide: float, high: float) -> str:
+    cells = [(_size(e), -y, -x) for y, row in enumerate(errors) for x, e in enumerate(row)]
+    size, y, x = max(cells, default=(0.0, 0, 0))
+    if not size:
+        return ""
+    return (
+        f'<rect class="frame" x="{-x * wide + 1:g}" y="{-y * high + 1:g}" '
+        f'width="{wide - 2:g}" height="{high - 2:g}"/>'
+    )
+
+
+def _legend(errors: Grid, top: float) -> Markup:
+    flat = [e for row in errors for e in row]
+    parts = []
+    if top:
+        shades = [f"n{i}" for i in range(5, 0, -1)] + ["z"] + [f"p{i}" for i in range(1, 6)]
+        wide = 24
+        swatches = "".join(
+            f'<rect class="f-{shade}" x="{30 + i * wide}" y="1" width="{wide}" height="12"/>'
+            for i, shade in enumerate(shades)
+        )
+        labels = ((0, -top), (3, -top / 30), (5.5, 0.0), (8, top / 30), (11, top))
+        texts = "".join(
+            f'<text x="{30 + at * wide:g}" y="26">{number(e, 2) if e == 0 else f"{e:+.2g}"}</text>'
+            for at, e in labels
+        )
+        words = f"Colours from {-top:+.2g} over 0 to {top:+.2g}, on a log scale"
+        parts.append(
+            f'<svg class="legend" role="img" aria-label="{words}" viewBox="0 0 324 30" width="324" '
+            f'height="30">{swatches}{texts}</svg>'
+        )
+    for kind, count in (
+        ("NaN", sum(map(math.isnan, flat))),
+        ("infinite", sum(map(math.isinf, flat))),
+    ):
+        if count:
+            mark = '<path class="cross" d="M0 0l12 12m-12 0l12-12"/>' if kind == "NaN" else ""
+            dot = '<path class="dot" d="M6 3v6"/>' if kind == "infinite" else ""
+            shade = "f-nan" if kind == "NaN" else "f-p5"
+            parts.append(
+                f'<span class="key"><svg aria-hidden="true" width="12" height="12">'
+                f'<rect class="{shade}" width="12" height="12"/>{mark}{dot}</svg> {kind}: {count:,}</span>'
+            )
+    return Markup("".join(parts))
+
+
+def _caption(errors: Grid, full: tuple[int, int], top: float) -> str:
+    rows, columns = len(errors), max(map(len, errors), default=0)
+    text = f"Signed error, hand minus true: {full[0]:,} × {full[1]:,}"
+    if full != (rows, columns):
+        text += f", shown as {rows} × {columns} blocks, each by its worst element"
+    strange = sum(not math.isfinite(e) for row in errors for e in row)
+    text += f"; largest {number(top)}" if top else ""
+    return text + (f"; {strange:,} not finite" if strange else "") + "."
+
+
+def _shade(error: float, top: float) -> str:
+    if math.isnan(error):
+        return "nan"
+    share = 1.0 if math.isinf(error) else abs(error) / top if top else 0.0
+    level = sum(share > step for step in _STEPS)
+    return "z" if level == 0 else f"{'n' if error < 0 else 'p'}{level}"
+
+
+def _size(error: float) -> float:
+    return math.inf if math.isnan(error) else abs(error)
+
+
+def _signed(error: float) -> str:
+    return "0" if error == 0 else "NaN" if math.isnan(error) else signed(error)
+
+
+# --- distributions -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A log axis of whole decades, with room at its ends for what is exact and not finite."""
+
+    low: int
+    high: int
+    width: int
+    limit: bool  # whether 1 is the limit: the axis counts multiples of what is allowed
+
+    @classmethod
+    def of(cls, values: Iterable[float], width: int, *, limit: bool) -> Axis:
+        """The decades that hold the values; far ones stand at the ends, to keep the rest legible."""
+        logs = [math.log10(v) for v in values if 0 < v < math.inf]
+        low = max(-3, math.floor(min(logs, default=-1)))
+        high = min(8, math.ceil(max(logs, default=1)))
+        return cls(min(low, -1), max(high, 1), width, limit)
+
+    def x(self, value: float) -> float:
+        if value == 0:
+            return _GUTTER / 3
+        if not math.isfinite(value):
+            return self.width - _GUTTER / 3
+        share = (math.log10(value) - self.low) / (self.high - self.low)
+        return round(_GUTTER + min(1.0, max(0.0, share)) * (self.width - 2 * _GUTTER), 1)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        step = max(1, math.ceil((self.high - self.low) / 6))
+        inner = [(self.x(10.0**k), _power(k)) for k in range(self.low, self.high + 1) if k % step == 0]
+        return [(self.x(0.0), "0"), *inner, (self.x(math.inf), "∞")]
+
+
+def axis_labels(axis: Axis, *, named: bool = False) -> Markup:
+    """The axis's numbers, to stand above a column of strips or below a histogram."""
+    left = _LABEL if named else 0
+    texts = "".join(f'<text x="{left + x:g}" y="10">{label}</text>' for x, label in axis.ticks())
+    width = left + axis.width
+    return Markup(
+        f'<svg class="axis" aria-hidden="true" viewBox="0 0 {width} 14" width="{width}" height="14">'
+        f"{texts}</svg>"
+    )
+
+
+def strips(
+    series: Sequence[tuple[str, Sequence[float], Sequence[float]]], axis: Axis, *, named: bool
+) -> Markup:
+    """Box plots under one another: (name, errors that pass, errors that fail) for each.
+
+    A box holds the middle half of the errors that pass, its bar the median, its whiskers
+    all of them; each failure is a mark of its own. ``named``: the names stand before the boxes.
+    """
+    left = _LABEL if named else 0
+    row = 15
+    height, width = row * len(series), left + axis.width
+    lines = "".join(f"M{left + x:g} 0v{height}" for x, _ in axis.ticks()[1:-1])
+    parts = [f'<path class="rules" d="{lines}"/>']
+    if axis.limit:
+        at = left + axis.x(1.0)
+        parts.append(f'<path class="limit" d="M{at:g} 0v{height}"/>')
+    words = []
+    for i, (name, passing, failing) in enumerate(series):
+        y = i * row + row / 2
+        if named:
+            parts.append(f'<text x="0" y="{y + 3.5:g}">{escape(clean(name))}</text>')
+        parts += _box(passing, axis, left, y)
+        marks = sorted({round(left + axis.x(value)) for value in failing})
+        d = "".join(f"M{x - 3} {y - 3:g}l6 6m0-6l-6 6" for x in marks)
+        parts.append(f'<path class="wrong" d="{d}"/>' if d else "")
+        words.append(_sentence(name, passing, failing))
+    return Markup(
+        f'<svg class="strip" role="img" aria-label="{escape(clean("; ".join(words)))}" '
+        f'viewBox="0 0 {width} {height}" width="{width}" height="{height}">{"".join(parts)}</svg>'
+    )
+
+
+def _box(values: Sequence[float], axis: Axis, left: int, y: float) -> list[str]:
+    if not values:
+        return []
+    a, b, c, d, e = (left + axis.x(value) for value in quartiles(values))
+    return [
+        f'<path class="whisker" d="M{a:g} {y:g}H{e:g}M{a:g} {y - 2:g}v4M{e:g} {y - 2:g}v4"/>'
+        f'<path class="box" d="M{b:g} {y - 4:g}H{max(d, b + 1):g}v8H{b:g}z"/>'
+        f'<path class="median" d="M{c:g} {y - 4:g}v8"/>'
+    ]
+
+
+def _sentence(name: str, passing: Sequence[float], failing: Sequence[float]) -> str:
+    text = f"{name or 'all'}: "
+    if passing:
+        _, _, middle, _, most = quartiles(passing)
+        text += f"{len(passing):,} pass, median {number(middle)}, largest {number(most)}"
+    if failing:
+        text += f"{', ' if passing else ''}{len(failing):,} fail, largest {number(max(failing))}"
+    return text
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """Smallest, lower quartile, median, upper quartile, largest: elements, never averages."""
+    ordered = sorted(values)
+    return [ordered[round(share * (len(ordered) - 1))] for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+
+
+def histogram(passing: Sequence[float], failing: Sequence[float], axis: Axis) -> Markup:
+    """How many errors have which size: bins of half a decade, ``failing`` stacked in red."""
+    bins = 2 * (axis.high - axis.low)
+    wide = (axis.width - 2 * _GUTTER) / bins
+    height = 90
+    places = [(1.0, _GUTTER - 2.0), *((_GUTTER + i * wide, wide) for i in range(bins))]
+    places.append((axis.width - _GUTTER + 1.0, _GUTTER - 2.0))
+    right, wrong = (_binned(values, axis, bins) for values in (passing, failing))
+    most = max((a + b for a, b in zip(right, wrong, strict=True)), default=0) or 1
+    bars, lines = [], ""
+    for (x, width), good, bad in zip(places, right, wrong, strict=True):
+        # a single failure among thousands must be seen: no bar is lower than two pixels
+        up, down = (max(2.0, (height - 12) * n / most) if n else 0.0 for n in (good, bad))
+        for name, n, tall, base in (("right", good, up, height), ("wrongbar", bad, down, height - up)):
+            if n:
+                bars.append(
+                    f'<rect class="{name}" x="{x + 0.5:.1f}" y="{base - tall:.1f}" width="{width - 1:.1f}" '
+                    f'height="{tall:.1f}"><title>{n:,} {"pass" if name == "right" else "fail"}</title></rect>'
+                )
+    for x, _ in axis.ticks()[1:-1]:
+        lines += f"M{x:g} 0v{height}"
+    limit = f'<path class="limit" d="M{axis.x(1.0):g} 0v{height}"/>' if axis.limit else ""
+    return Markup(
+        f'<svg class="histogram" role="img" aria-label="{escape(_sentence("", passing, failing))}" '
+        f'viewBox="0 0 {axis.width} {height + 1}" width="{axis.width}" height="{height + 1}">'
+        f'<path class="rules" d="{lines}"/>{"".join(bars)}{limit}'
+        f'<path class="base" d="M0 {height + 0.5}h{axis.width}"/></svg>'
+    )
+
+
+def _binned(values: Sequence[float], axis: Axis, bins: int) -> list[int]:
+    counts = [0] * (bins + 2)
+    for value in values:
+        if value == 0:
+            counts[0] += 1
+        elif not math.isfinite(value):
+            counts[-1] += 1
+        else:
+            counts[1 + min(bins - 1, max(0, math.floor(2 * (math.log10(value) - axis.low))))] += 1
+    return counts
+
+
+def _power(exponent: int) -> str:
+    if -2 <= exponent <= 3:
+        return f"{10.0**exponent:g}"
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
