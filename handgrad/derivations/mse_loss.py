@@ -1,40 +1,57 @@
-"""L = mean (or sum) of (x - t)²
+"""L = mean (or sum) of w (x - t)²
 
-Shapes.  x (input) and t (target), broadcast together to (...); L (), or (...) for reduction "none".
+Shapes.  x (input) and t (target), broadcast together to (...); w (weight) of the shape of x, or
+absent (1 everywhere); L (), or (...) for reduction "none". The mean divides by the sum of w,
+which without w is the number of elements.
 
 Chain rule.  For one element l = (x - t)²:  ∂l/∂x = 2 (x - t),  ∂l/∂t = -2 (x - t).
-The mean over N elements gives each of them dL/N, the sum dL.
+What reaches each element, and each weight, is derived in ``_losses``:
+dl = w dL / Σ w,  dw = (l - L) dL / Σ w  for the mean.
 
-Result.  dx = 2 (x - t) dl,  dt = -dx,  where dl is dL spread over the elements.
+Result.  dx = 2 (x - t) dl,  dt = -dx.
 
-Kinks: none.  Errors: shapes that do not broadcast, an unknown reduction.
+Kinks: none.
+Errors: shapes that do not broadcast, w not of the shape of x, an unknown reduction.
 Source: PyTorch documentation, torch.nn.functional.mse_loss.
 """
 
-from handgrad._cases import case, normal
+from handgrad._cases import case, normal, uniform
 from handgrad._derivation import register
-from handgrad.derivations._losses import reduce, spread
+from handgrad.derivations._losses import REDUCTIONS, reduce_weighted, spread_weighted
 
 
-def forward(x, t, *, reduction="mean"):
+def forward(x, t, w=None, *, reduction="mean"):
     e = x - t
-    return reduce(e * e, reduction), (e,)
+    return reduce_weighted(e * e, w, x.shape, reduction), (e, w)
 
 
 def backward(dy, residuals, *, reduction="mean"):
-    (e,) = residuals
-    dx = 2 * e * spread(dy, e.shape, reduction)
-    return dx, -dx
+    e, w = residuals
+    dl, dw = spread_weighted(dy, e * e, w, reduction)
+    dx = 2 * e * dl
+    return dx, -dx, dw
+
+
+def fit(rng, shape):
+    """On any value, with a random target, and weights or none."""
+    w = uniform(*shape, low=0.2, high=2.0) if rng.integers(2) else None
+    return case("fit", normal(*shape), normal(*shape), w, reduction=str(rng.choice(REDUCTIONS)))
 
 
 register(
     forward,
     backward,
     torch="torch.nn.functional.mse_loss",
+    reference=lambda torch, x, t, w=None, **o: torch.nn.functional.mse_loss(x, t, weight=w, **o),
     autocast="float32",
+    fit=fit,
     cases=[
         case("mean", normal(4, 3), normal(4, 3)),
         case("sum", normal(4, 3), normal(4, 3), reduction="sum"),
         case("none", normal(4, 3), normal(4, 3), reduction="none"),
+        case("numbers", normal(), normal()),
+        case("weighted mean", normal(4, 3), normal(4, 3), uniform(4, 3, low=0.2)),
+        case("weighted sum", normal(4, 3), normal(4, 3), uniform(4, 3, low=0.2), reduction="sum"),
+        case("weighted none", normal(4, 3), normal(4, 3), uniform(4, 3, low=0.2), reduction="none"),
     ],
 )

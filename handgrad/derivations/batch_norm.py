@@ -1,0 +1,190 @@
+"""y = w x̂ + b,  x̂ = (x - μ) / sqrt(σ² + ε),  μ and σ² the mean and variance of each channel
+
+Shapes.  x and y (N, C, ...); running_mean, running_var, w and b (C,). w and b may be absent (1 and
+0), the running statistics too (both) while training. M is the number of elements of one channel.
+
+Forward.  Training: μ and σ² are those of the batch, over all axes but C, in two passes as in layer
+norm. Evaluation: they are the running statistics, constants. Nothing is changed in place: the second and
+third outputs are the *new* running statistics,
+    running ← (1 - momentum) running + momentum statistic,    of the variance the unbiased σ² M/(M - 1).
+In evaluation, and for an empty batch, they are the given ones; where none are given, the statistics
+of the batch alone.
+
+Chain rule.  dx̂ = w dy.
+Evaluation: x̂ = (x - μ) r is linear in x, with r = 1/sqrt(σ² + ε), so dx = r dx̂.
+Training: x reaches x̂ on three ways, directly, through μ and through σ². Over the M elements of a
+channel, as derived in layer_norm (there over one row, here over one channel),
+    ∂x̂_i/∂x_k = r ([i = k] - 1/M - x̂_i x̂_k/M)
+    dx_k = r (dx̂_k - Σ_i dx̂_i/M - x̂_k Σ_i dx̂_i x̂_i/M)
+
+Result.  dx = r (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) in training, r dx̂ in evaluation;
+dw = Σ dy x̂ and db = Σ dy over all axes but C. The running statistics have no gradient.
+
+Kinks: none (ε > 0).
+Errors: fewer than two axes, parameters not of shape (C,), one running statistic without the other,
+evaluation without them, one element for each channel in training, ε ≤ 0 in training or < 0.
+Source: Ioffe and Szegedy, Batch Normalization (2015), section 3 and algorithm 1; PyTorch documentation,
+torch.nn.BatchNorm1d.
+"""
+
+from handgrad._arrays import namespace, size
+from handgrad._cases import case, normal, uniform
+from handgrad._derivation import register
+from handgrad._errors import require
+from handgrad.derivations._norms import affine, standardize, standardize_backward
+
+
+def forward(
+    x, running_mean=None, running_var=None, w=None, b=None, *, training=False, momentum=0.1, eps=1e-5
+):
+    _check(x, running_mean, running_var, w, b, training, eps)
+    xp = namespace(x)
+    new_mean, new_var = running_mean, running_var
+    if training:
+        xhat, rstd, mean, var = standardize(x, _batch_axes(x), eps)
+        new_mean, new_var = _update(x, running_mean, running_var, mean, var, momentum)
+    else:
+        rstd = 1 / xp.sqrt(_along_channels(running_var, x) + eps)
+        xhat = (x - _along_channels(running_mean, x)) * rstd
+    w, b = (p if p is None else _along_channels(p, x) for p in (w, b))
+    return (affine(xhat, w, b), new_mean, new_var), (xhat, rstd, w, b is not None)
+
+
+def backward(dy, residuals, *, training=False, momentum=0.1, eps=1e-5):  # noqa: ARG001
+    dy, *_ = dy
+    xhat, rstd, w, has_bias = residuals
+    xp = namespace(dy)
+    axes = _batch_axes(dy)
+    dxhat = dy if w is None else dy * w
+    dx = standardize_backward(dxhat, xhat, rstd, axes) if training else dxhat * rstd
+    dw = None if w is None else xp.sum(dy * xhat, axis=axes)
+    db = xp.sum(dy, axis=axes) if has_bias else None
+    return dx, None, None, dw, db
+
+
+def _update(x, running_mean, running_var, mean, var, momentum):
+    """The new running statistics, (C,) each; those of the batch alone where there were none."""
+    xp = namespace(x)
+    m = size(tuple(x.shape)) // max(x.shape[1], 1)
+    mean = xp.reshape(mean, (x.shape[1],))
+    var = xp.reshape(var, (x.shape[1],)) * m / (m - 1)
+    if running_mean is None:
+        return mean, var
+    share = momentum if m else 0  # an empty batch has nothing to say
+    return tuple(
+        (1 - share) * running + share * statistic
+        for running, statistic in ((running_mean, mean), (running_var, var))
+    )
+
+
+def _batch_axes(x):
+    """All axes but that of the channels."""
+    return (0, *range(2, x.ndim))
+
+
+def _along_channels(p, x):
+    """(C,) -> (C, 1, ...), which broadcasts to x (N, C, ...)."""
+    return namespace(p).reshape(p, (-1, *(1,) * (x.ndim - 2)))
+
+
+def _check(x, running_mean, running_var, w, b, training, eps):
+    require(x.ndim > 1, "batch_norm needs an input (N, C, ...)", tuple(x.shape), "add the missing axes")
+    for p in (running_mean, running_var, w, b):
+        require(
+            p is None or tuple(p.shape) == (x.shape[1],),
+            f"batch_norm needs statistics and parameters of shape ({x.shape[1]},), one for each channel",
+            None if p is None else tuple(p.shape),
+            "reshape them",
+        )
+    require(
+        (running_mean is None) == (running_var is None),
+        "running_mean and running_var must either both be None or neither be None",
+        "one of them",
+        "give both",
+    )
+    require(
+        training or running_mean is not None,
+        "batch_norm needs running statistics in evaluation mode",
+        "none",
+        "give them, or set training=True",
+    )
+    require(
+        not training or size(tuple(x.shape)) != x.shape[1],
+        "Expected more than 1 value per channel when training",
+        f"input size {tuple(x.shape)}",
+        "give a larger batch",
+    )
+    require(
+        eps > 0 or (eps == 0 and not training),
+        f"batch_norm eps must be {'positive during training' if training else 'non-negative'}",
+        eps,
+        "give a small positive number",
+    )
+
+
+def reference(torch, x, running_mean=None, running_var=None, w=None, b=None, **options):
+    """PyTorch's batch_norm changes the running statistics in place: copies of them."""
+    if running_mean is None:  # momentum 1 puts the statistics of the batch there
+        options["momentum"] = 1.0
+        running_mean, running_var = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
+    stats = running_mean.clone(), running_var.clone()
+    return torch.nn.functional.batch_norm(x, *stats, w, b, **options), *stats
+
+
+def fit(rng, shape):
+    """On any value (N, C, ...) with enough elements in each channel, in training and in evaluation."""
+    if len(shape) < 2 or size(shape) // max(shape[1], 1) < 3:
+        return None
+    c = shape[1]
+    training = bool(rng.integers(2))
+    tracked = not training or rng.integers(2)
+    stats = (normal(c), uniform(c, low=0.5, high=2.0)) if tracked else (None, None)
+    w, b = (normal(c, mean=m) if rng.integers(2) else None for m in (1.0, 0.0))
+    momentum, eps = float(rng.uniform()), float(rng.choice([1e-5, 1e-3, 0.1]))
+    return case("fit", normal(*shape), *stats, w, b, training=training, momentum=momentum, eps=eps)
+
+
+_MEAN, _VAR = normal(3), uniform(3, low=0.5, high=2.0)
+
+register(
+    forward,
+    backward,
+    torch="torch.nn.functional.batch_norm",
+    reference=reference,
+    differentiable=("x", "w", "b"),
+    outputs=("y", "running_mean", "running_var"),
+    constant=("running_mean", "running_var"),
+    fit=fit,
+    cases=[
+        case("training", normal(5, 3), _MEAN, _VAR, normal(3), normal(3), training=True),
+        case("training, images", normal(2, 3, 2, 2), _MEAN, _VAR, normal(3), normal(3), training=True),
+        case("training, no statistics", normal(5, 3), None, None, normal(3), normal(3), training=True),
+        case("training, no weight", normal(4, 3, 2), _MEAN, _VAR, None, None, training=True),
+        case("training, bias alone", normal(4, 3, 2), _MEAN, _VAR, None, normal(3), training=True),
+        case(
+            "training, momentum and eps",
+            normal(5, 3, scale=0.1),
+            _MEAN,
+            _VAR,
+            normal(3),
+            normal(3),
+            training=True,
+            momentum=0.7,
+            eps=0.1,
+        ),
+        case(
+            "training, large mean",
+            normal(8, 3, mean=1000.0, scale=30.0),
+            _MEAN,
+            _VAR,
+            normal(3),
+            normal(3),
+            training=True,
+        ),
+        case("training, empty", normal(0, 3), _MEAN, _VAR, normal(3), normal(3), training=True),
+        case("evaluation", normal(5, 3), _MEAN, _VAR, normal(3), normal(3)),
+        case("evaluation, images", normal(2, 3, 2, 2), _MEAN, _VAR, normal(3), normal(3), eps=0.01),
+        case("evaluation, no weight", normal(5, 3), _MEAN, _VAR, None, None),
+        case("evaluation, one element", normal(1, 3), _MEAN, _VAR, normal(3), None),
+    ],
+)
