@@ -20,7 +20,7 @@ gradient.
 Source: PyTorch documentation, torch.nn.functional.embedding.
 """
 
-from handgrad._arrays import as_matrix, namespace
+from handgrad._arrays import as_matrix, cast, namespace
 from handgrad._cases import case, integers, normal
 from handgrad._derivation import register
 from handgrad._errors import require
@@ -51,7 +51,7 @@ def backward(dy, residuals, *, padding_idx=None, scale_grad_by_freq=False, spars
     xp = namespace(dy)
     index, dy = xp.reshape(index, (-1,)), as_matrix(dy)
     if scale_grad_by_freq:
-        one_each = xp.ones_like(dy[:, :1])
+        one_each = cast(xp.ones_like(dy[:, :1]), xp.float32)  # 16 bits would lose count
         dy = dy / take_rows(scatter_rows(one_each, index, n), index)
     if padding_idx is not None:
         dy = xp.where((index == padding_idx % n)[:, None], 0, dy)

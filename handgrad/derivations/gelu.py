@@ -8,7 +8,8 @@ approximate="tanh":  Φ(x) ≈ ½ (1 + tanh(u)) = σ(2u), the sigmoid, with u = 
 
 Chain rule.  By the product rule  ∂y/∂x = Φ(x) + x Φ'(x), where
     none    Φ'(x) = exp(-x²/2) / √(2π), the normal density
-    tanh    Φ'(x) = σ(2u) (1 - σ(2u)) · 2 ∂u/∂x,  ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²)
+    tanh    Φ'(x) = σ(2u) σ(-2u) · 2 ∂u/∂x,  ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²)
+(σ(-2u) is 1 - σ(2u) without the cancellation).
 
 Result.  dx = dy (Φ + x Φ').
 
@@ -26,7 +27,7 @@ from handgrad._errors import require
 from handgrad._primitives import erfc
 from handgrad.derivations import sigmoid
 
-C = math.sqrt(2 / math.pi)
+A, C = 0.044715, math.sqrt(2 / math.pi)
 
 
 def forward(x, *, approximate="none"):
@@ -39,9 +40,7 @@ def forward(x, *, approximate="none"):
     if approximate == "none":
         cdf = erfc(-x / math.sqrt(2)) / 2
     else:
-        x_near = _near(x)
-        u = C * (x_near + 0.044715 * x_near**3)
-        cdf, _ = sigmoid.forward(2 * u)
+        cdf, _ = sigmoid.forward(2 * _u(_near(x)))
     return x * cdf, (x, cdf)
 
 
@@ -51,9 +50,14 @@ def backward(dy, residuals, *, approximate="none"):
     if approximate == "none":
         density = namespace(x).exp(-x_near * x_near / 2) / math.sqrt(2 * math.pi)
     else:
-        du = C * (1 + 3 * 0.044715 * x_near**2)
-        density = cdf * (1 - cdf) * 2 * du
+        rest, _ = sigmoid.forward(-2 * _u(x_near))
+        du = C * (1 + 3 * A * x_near**2)
+        density = cdf * rest * 2 * du
     return dy * (cdf + x * density)
+
+
+def _u(x):
+    return C * (x + A * x**3)
 
 
 def _near(x):

@@ -11,6 +11,8 @@ Chain rule.  With p_k = exp(x_k) / Σ_j exp(x_j) = exp(y_k), the softmax,
 
 Result.  dx = dy - exp(y) Σ dy, the sum taken along the axis.
 
+PyTorch's option ``dtype`` is a cast of x before the layer, a step of its own: torch_ext.functional makes it.
+
 Kinks: none.  Errors: an axis that x does not have.
 Source: PyTorch documentation, torch.nn.functional.log_softmax.
 """

@@ -7,6 +7,8 @@ Chain rule.  y = (x_1 + ... + x_n)/n, so ∂y/∂x_i = 1/n for each i.
 
 Result.  dx_i = dy/n:  the gradient of the sum, divided by n.
 
+PyTorch's option ``dtype`` is a cast of x before the layer, a step of its own: torch_ext.functional makes it.
+
 Kinks: none.  Errors: an axis that x does not have; integers, whose mean is none.
 Source: PyTorch documentation, torch.mean.
 """
@@ -25,10 +27,10 @@ def forward(x, *, dim=None, keepdim=False):
     return namespace(x).mean(x, axis=axes, keepdims=keepdim), (tuple(x.shape),)
 
 
-def backward(dy, residuals, *, dim=None, keepdim=False):
+def backward(dy, residuals, *, dim=None, **_):
     (shape,) = residuals
     n = size(tuple(shape[axis] for axis in normalize_axes(dim, len(shape))))
-    return total.backward(dy / max(n, 1), residuals, dim=dim, keepdim=keepdim)
+    return total.backward(dy / max(n, 1), residuals, dim=dim)
 
 
 def fit(rng, shape):

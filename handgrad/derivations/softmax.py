@@ -10,6 +10,8 @@ Chain rule.  With s = Σ_j exp(x_j),
 
 Result.  dx = y (dy - ⟨dy, y⟩), the inner product taken along the axis.
 
+PyTorch's option ``dtype`` is a cast of x before the layer, a step of its own: torch_ext.functional makes it.
+
 Kinks: none.  Errors: an axis that x does not have.
 Source: PyTorch documentation, torch.nn.functional.softmax.
 """

@@ -8,6 +8,8 @@ Chain rule.  y = x_1 + ... + x_n, so ∂y/∂x_i = 1 for each i.
 Result.  dx_i = dy:  the gradient of a sum is copied to every element that went into it. Summing and
 broadcasting are each other's transpose.
 
+PyTorch's option ``dtype`` is a cast of x before the layer, a step of its own: torch_ext.functional makes it.
+
 Kinks: none.  Errors: an axis that x does not have.
 Source: PyTorch documentation, torch.sum.
 """
@@ -23,7 +25,7 @@ def forward(x, *, dim=None, keepdim=False):
     return namespace(x).sum(x, axis=axes, keepdims=keepdim), (tuple(x.shape),)
 
 
-def backward(dy, residuals, *, dim=None, keepdim=False):  # noqa: ARG001
+def backward(dy, residuals, *, dim=None, **_):
     (shape,) = residuals
     xp = namespace(dy)
     axes = normalize_axes(dim, len(shape))
