@@ -32,9 +32,10 @@ _DTYPES = ("float64", "float32", "bfloat16", "float16")
 def to_html(record: Record, *, derivation_url: str = "") -> str:
     """The record as one HTML page.
 
-    ``derivation_url``: the address of a layer's derivation, ``{layer}`` standing for its name,
-    such as ``https://example.org/derivations/{layer}.html``; http, https or relative. Raises
-    :class:`ReportError` for any other. Without it, derivations are named but not linked.
+    ``derivation_url``: the address (http, https or relative) of the folder that holds the
+    derivations, such as ``../handgrad/derivations``; or of one of them, with ``{layer}`` for its
+    name, such as ``https://example.org/layers/{layer}.html``. Raises :class:`ReportError` for any
+    other. Without it, derivations are named but not linked.
     """
     _check_url(derivation_url)
     style, script = _file("report.css"), _file("report.js")
@@ -281,13 +282,15 @@ def _drawing(example: Example) -> str:
 
 
 def _check_url(url: str) -> None:
-    plain = url.isprintable() and " " not in url
-    if url and ("{layer}" not in url or not plain or urlsplit(url).scheme not in ("", "http", "https")):
+    if not url.isprintable() or " " in url or urlsplit(url).scheme not in ("", "http", "https"):
         raise ReportError(
-            "the address of derivations is http, https or relative, with {layer} for the layer's name; "
+            "the address of derivations is http, https or relative, without spaces; "
             f"received {url!r}; give one such as https://example.org/derivations/{{layer}}.html."
         )
 
 
 def _link(url: str, layer: str) -> str:
-    return url.replace("{layer}", quote(layer, safe="", errors="replace")) if layer else ""
+    if not url or not layer:
+        return ""
+    pattern = url if "{layer}" in url else url.rstrip("/") + "/{layer}.py"
+    return pattern.replace("{layer}", quote(layer, safe="", errors="replace"))
