@@ -58,7 +58,7 @@ def forward(x, t, w=None, *, ignore_index=-100, label_smoothing=0.0, reduction="
         terms = -p * log_q
         total = size(x.shape[:axis] + x.shape[axis + 1 :])
     loss = xp.sum(weights * terms, axis=axis)
-    return reduce(loss, reduction, total), (log_q, p, terms, keep, count, total, w)
+    return reduce(loss, reduction, total), (log_q, p, None if w is None else terms, keep, count, total, w)
 
 
 def backward(dy, residuals, needs, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):  # noqa: ARG001
