@@ -38,7 +38,7 @@ def backward(dy, residuals, needs):
     xp = namespace(dy)
     if w.ndim == 1:  # one output without an axis of its own
         dx = dy[..., None] * conj(w) if needs[0] else None
-        dw = xp.sum(as_matrix(dy[..., None] * conj(x)), axis=0) if needs[1] else None
+        dw = xp.reshape(dy, (-1,)) @ conj(as_matrix(x)) if needs[1] else None
     else:
         dx = dy @ conj(w) if needs[0] else None
         dw = as_matrix(dy).mT @ conj(as_matrix(x)) if needs[1] else None
