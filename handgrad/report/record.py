@@ -14,7 +14,8 @@ from handgrad.report.grid import LIMIT
 T = TypeVar("T")
 
 VERDICTS = ("follows", "carried", "misprint", "statement")
-_FLOATS = ("max_abs_error", "max_rel_error", "ulps", "allowed_ulps", "analytic", "reference")
+_SIZES = ("max_abs_error", "max_rel_error", "ulps", "allowed_ulps")
+_FLOATS = (*_SIZES, "analytic", "reference")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,12 @@ class Check:
                 f"a shape and an index count from 0; received {self.shape} and {self.worst_index} for "
                 f"{self.id!r}; count from the front."
             )
+        for name in _SIZES:
+            if (getattr(self, name) or 0.0) < 0:
+                raise ReportError(
+                    f"{name} is at least 0, or NaN; received {getattr(self, name)} for {self.id!r}; "
+                    "give its magnitude."
+                )
         widths = {len(row) for row in self.errors or ()}
         if len(self.errors or ()) > LIMIT or len(widths) > 1 or max(widths, default=0) > LIMIT:
             raise ReportError(
