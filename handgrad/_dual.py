@@ -320,8 +320,8 @@ def bilinear(f: Callable[P, R]) -> Callable[P, R]:
     @wraps(f)
     def either(a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
         if not (isinstance(a, Dual) or isinstance(b, Dual)):
-            return f(a, b, *args, **kwargs)  # type: ignore[arg-type]
-        y = f(primal(a), primal(b), *args, **kwargs)  # type: ignore[arg-type]
+            return f(a, b, *args, **kwargs)
+        y = f(primal(a), primal(b), *args, **kwargs)
         t: Any = 0
         if isinstance(a, Dual):
             t = t + f(a.t, primal(b), *args, **kwargs)
