@@ -195,6 +195,12 @@ def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 Ints = tuple[int, ...]
 
 
+def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
+    """``torch.nn.functional.pad``."""
+    last_first = [n for pair in reversed(padding) for n in pair]
+    return F.pad(x, last_first, value=value) if builtins.any(last_first) else x
+
+
 def correlate(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Tensor:
     """``torch.nn.functional.conv1d`` to ``conv3d``."""
     conv = (torch.conv1d, torch.conv2d, torch.conv3d)[w.ndim - 3]

@@ -54,19 +54,18 @@ def forward(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
     y = correlate(samples, w, **how)
     if b is not None:
         y = y + xp.reshape(b, (-1, *(1,) * d))
-    return (y if x.ndim == d + 2 else y[0, ...]), (samples, w, tuple(x.shape), b is not None)
+    return (y if x.ndim == d + 2 else y[0, ...]), (samples, w, tuple(x.shape), b is not None, how)
 
 
-def backward(dy, residuals, needs, *, stride=1, padding=0, dilation=1, groups=1):
-    x, w, shape, has_bias = residuals
+def backward(dy, residuals, needs, **_):
+    x, w, shape, has_bias, how = residuals
     d = w.ndim - 2
-    how, end = _geometry(w.shape[2:], stride, padding, dilation, groups)
     xp = namespace(dy)
     dy = batched(dy, d)
     dx = dw = db = None
     if needs[0]:
         dx = correlate_to_input(dy, conj(w), tuple(x.shape[2:]), **how)
-        if end != ((0, 0),) * d:
+        if x.shape[2:] != shape[-d:]:
             dx = dx[(..., *(slice(0, n) for n in shape[-d:]))]
         dx = xp.reshape(dx, shape)
     if needs[1]:
@@ -97,6 +96,7 @@ def _geometry(kernel, stride, padding, dilation, groups):
 
 def _check(x, w, b, groups):
     d = w.ndim - 2
+    require(d == 2, "conv2d needs w with 4 axes (O, C/groups, kH, kW)", f"w {tuple(w.shape)}", "reshape w")
     require_spatial(x, d, "a convolution")
     require(
         groups > 0 and x.shape[-d - 1] == w.shape[1] * groups and w.shape[0] % groups == 0 and w.shape[0] > 0,

@@ -9,8 +9,8 @@ r           1 without dropout; else dropout_mask/(1 - dropout_p), the mask (bool
             drawn by the caller.
 enable_gqa  q has g times as many heads (axis -3) as k and v: g queries share a head of k and v.
 
-Forward.  A row whose keys are all masked has p = 0 and y = 0 (PyTorch's convention; softmax
-itself would give NaN).  The softmax subtracts each row's maximum.
+Forward.  A row whose keys are all masked has y = 0 (PyTorch's convention; softmax itself would
+give NaN): its mask is left out, and its y set to the constant 0.
 
 Chain rule.  With dy given (⟨.⟩ is a sum over one row, along S):
     y = a v          dv = aᵀ dy,  da = dy vᵀ
@@ -18,7 +18,8 @@ Chain rule.  With dy given (⟨.⟩ is a sum over one row, along S):
     p = softmax(s)   ds = p ⊙ (dp - ⟨dp ⊙ p⟩)         derived in softmax
     s = scale q kᵀ   dq = scale ds k,  dk = scale dsᵀ q
     s = ... + mask   dmask = ds, summed over the axes along which the mask was repeated
-A masked key has p = 0, so ds = 0: nothing flows through it, nor through a row masked whole.
+A masked key has p = 0, so ds = 0: nothing flows through it.  Nor through a row masked whole, whose
+y is constant: its dy is left out.
 A head of k and v shared by g queries gets the sum of their gradients.
 
 Result.  dq, dk, dv and, for a mask of floats, dmask, as above.
@@ -49,20 +50,26 @@ def forward(q, k, v, attn_mask=None, dropout_mask=None, *,
     s = (q * _scale(q, scale)) @ k.mT
     if is_causal:
         s = xp.where(_causal(xp, s), s, -INF)
-    if attn_mask is None:
-        p, _ = softmax.forward(s)
-    else:
-        s = s + attn_mask if is_floating(attn_mask) else xp.where(attn_mask, s, -INF)
-        nothing = xp.all(s == -INF, axis=-1, keepdims=True)
-        p, _ = softmax.forward(xp.where(nothing, 0, s))
-        p = xp.where(nothing, 0, p)
+    nothing, added = None, False  # nothing: the queries that see no key at all
+    if attn_mask is not None:
+        _check_mask(attn_mask, tuple(s.shape))
+        added = is_floating(attn_mask)
+        if added:
+            nothing = xp.all(attn_mask == -INF, axis=-1, keepdims=True)
+            s = s + xp.where(nothing, 0, attn_mask)
+        else:
+            nothing = ~xp.any(attn_mask, axis=-1, keepdims=True)
+            s = xp.where(attn_mask | nothing, s, -INF)
+    p, _ = softmax.forward(s)
     y = _drop(p, dropout_mask, dropout_p) @ v
-    return y, (q, k, v, p, attn_mask, dropout_mask, groups)
+    y = y if nothing is None else xp.where(nothing, 0, y)
+    return y, (q, k, v, p, nothing, added, dropout_mask, groups)
 
 
 def backward(dy, residuals, needs, *, dropout_p=0.0, scale=None, **_):
-    q, k, v, p, attn_mask, dropout_mask, groups = residuals
-    added = attn_mask is not None and is_floating(attn_mask)
+    q, k, v, p, nothing, added, dropout_mask, groups = residuals
+    if nothing is not None:
+        dy = namespace(dy).where(nothing, 0, dy)
     dq = dk = dv = dmask = None
     if needs[2]:
         dv = _sum_shared(_drop(p, dropout_mask, dropout_p).mT @ dy, groups[1])
@@ -153,6 +160,16 @@ def _check(q, k, v, attn_mask, dropout_mask, dropout_p, is_causal, enable_gqa):
         "dropout_p must be in [0, 1], and dropout needs its mask",
         f"dropout_p {dropout_p}, dropout_mask {'absent' if dropout_mask is None else 'given'}",
         "draw a dropout_mask of bools, True where p is kept",
+    )
+
+
+def _check_mask(attn_mask, shape):
+    last = shape[len(shape) - attn_mask.ndim :]
+    require(
+        attn_mask.ndim <= len(shape) and all(m in (1, n) for m, n in zip(attn_mask.shape, last, strict=True)),
+        "attn_mask must broadcast to (..., L, S)",
+        f"attn_mask {tuple(attn_mask.shape)} for {shape}",
+        "drop or add axes",
     )
 
 
