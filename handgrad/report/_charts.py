@@ -23,6 +23,7 @@ _STEPS = (1 / 1000, 1 / 100, 1 / 30, 1 / 10, 1 / 3)
 _VALUES_FIT = (8, 6)  # at most so many rows and columns: the cells show their numbers
 _GUTTER = 36  # room beside a log axis, for what it cannot hold: exact, and not finite
 _LABEL = 70
+_FARTHEST = 8  # decades above 1 that an axis shows; larger values stand at its end
 
 
 # --- heat maps -----------------------------------------------------------------------
@@ -193,7 +194,7 @@ class Axis:
         """The decades that hold the values; far ones stand at the ends, to keep the rest legible."""
         logs = [math.log10(v) for v in values if 0 < v < math.inf]
         low = max(-3, math.floor(min(logs, default=-1)))
-        high = min(8, math.ceil(max(logs, default=1)))
+        high = min(_FARTHEST, math.ceil(max(logs, default=1)))
         return cls(min(low, -1), max(high, 1), width, limit)
 
     def x(self, value: float) -> float:
@@ -206,7 +207,8 @@ class Axis:
 
     def ticks(self) -> list[tuple[float, str]]:
         step = max(1, math.ceil((self.high - self.low) / 6))
-        inner = [(self.x(10.0**k), _power(k)) for k in range(self.low, self.high + 1) if k % step == 0]
+        powers = [k for k in range(self.low, self.high + 1) if k % step == 0]
+        inner = [(self.x(10.0**k), "≥" * (k == _FARTHEST) + _power(k)) for k in powers]
         return [(self.x(0.0), "0"), *inner, (self.x(math.inf), "∞")]
 
 
