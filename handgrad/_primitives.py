@@ -325,6 +325,7 @@ def scatter(updates: Array, index: Array, n: int) -> Array:
     if library(xp) == "numpy":
         rows = size(updates.shape[:-1])
         out = np.zeros(rows * n, updates.dtype)
-        np.add.at(out, (index.reshape(rows, -1) + n * np.arange(rows)[:, None]).ravel(), updates.ravel())
+        first = n * np.arange(rows).reshape(*updates.shape[:-1], 1)
+        np.add.at(out, (index + first).ravel(), updates.ravel())
         return out.reshape(*updates.shape[:-1], n)
     return (updates[..., None, :] @ one_hot(index, n, updates.dtype))[..., 0, :]

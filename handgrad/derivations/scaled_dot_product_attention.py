@@ -24,8 +24,10 @@ A head of k and v shared by g queries gets the sum of their gradients.
 
 Result.  dq, dk, dv and, for a mask of floats, dmask, as above.
 
-Kinks: none.  Errors: axes that do not match, is_causal together with attn_mask, a mask of integers,
-dropout_p without a mask.
+Kinks: none, but where the mask is -inf it has no difference quotient; its gradient there is 0, which
+is PyTorch's convention too.
+Errors: axes that do not match, is_causal together with attn_mask, a mask of integers, dropout_p
+without a mask.
 Source: Vaswani et al. 2017, Attention is all you need, section 3.2.1; Ainslie et al. 2023 (enable_gqa);
 PyTorch documentation, torch.nn.functional.scaled_dot_product_attention.
 """
