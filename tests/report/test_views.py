@@ -140,11 +140,15 @@ def test_a_heat_map_holds_every_cell_and_names_its_size() -> None:
         ((1e308, -1e308),),
         ((math.nan,) * 32,) * 32,
         ((),),
+        ((1.0, 2.0),) * 5,
     ],
 )
 def test_a_heat_map_of_anything(errors: tuple[tuple[float, ...], ...]) -> None:
     text = to_html(record(failing(errors=errors, shape=(2, 2))))
     assert len(_maps(text)) == (1 if any(errors) else 0)
+    for map_ in _maps(text):  # a shape that cannot have this grid gives no false indices
+        assert int(map_["data-rows"] or 0) >= len(errors)
+        assert int(map_["data-columns"] or 0) >= len(errors[0])
     assert not re.search(r'(?:x|y|d|width|height)="[^"]*(?:nan|inf)', text)
 
 
