@@ -15,6 +15,10 @@ class InputError(HandgradError, ValueError, RuntimeError):
     """
 
 
+class IndexInputError(InputError, IndexError):
+    """An index is out of range: an ``IndexError`` too, as in NumPy and PyTorch."""
+
+
 class UnknownDerivation(HandgradError, KeyError):
     """No derivation is registered under that name."""
 
@@ -26,7 +30,7 @@ class DuplicateDerivation(HandgradError, ValueError):
     """A name is registered twice."""
 
 
-def require(holds: bool, rule: str, received: object, do: str) -> None:
-    """Raise :class:`InputError` with one sentence unless the rule holds."""
+def require(holds: bool, rule: str, received: object, do: str, error: type[InputError] = InputError) -> None:
+    """Raise :class:`InputError` (or the kind of it given) with one sentence unless the rule holds."""
     if not holds:
-        raise InputError(f"{rule}; received {received}; {do}.")
+        raise error(f"{rule}; received {received}; {do}.")

@@ -1,6 +1,7 @@
 """What autocast does to a layer's inputs, done outside the layer: its casts stay in the graph.
 
-Source: PyTorch documentation, "Automatic Mixed Precision package", the op reference lists.
+Source: PyTorch documentation, "Automatic Mixed Precision package", the op reference lists. A
+derivation states the policy of accelerators (CUDA, XPU); the CPU's list is shorter.
 """
 
 from __future__ import annotations
@@ -12,10 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from handgrad._derivation import Derivation
+
+# Of all that accelerators compute in float32, the CPU does so for losses alone.
+_FLOAT32_ON_CPU = frozenset(
+    "binary_cross_entropy binary_cross_entropy_with_logits cross_entropy l1_loss mse_loss nll_loss "
+    "smooth_l1_loss".split()
+)
+
 
 def device_type(values: Sequence[Any]) -> str:
     """The device type of the first tensor among ``values``; "cpu" without one."""
-    return next((v.device.type for v in values if isinstance(v, Tensor)), "cpu")
+    for v in values:
+        if isinstance(v, Tensor):
+            return v.device.type
+    return "cpu"
 
 
 def is_on(device: str) -> bool:
@@ -28,17 +40,19 @@ def off(device: str) -> AbstractContextManager[Any]:
     return torch.autocast(device, enabled=False) if is_on(device) else nullcontext()
 
 
-def cast_inputs(policy: str, inputs: Sequence[Any]) -> Sequence[Any]:
+def cast_inputs(derivation: Derivation, inputs: Sequence[Any], device: str) -> Sequence[Any]:
     """Cast as autocast would: to its 16-bit dtype ("half"), to "float32", or to the "widest"."""
-    device = device_type(inputs)
-    if not policy or not is_on(device):
+    policy = derivation.autocast
+    if device == "cpu" and policy != "half" and policy != "widest":
+        policy = "float32" if derivation.name in _FLOAT32_ON_CPU else ""
+    if not policy:
         return inputs
-    floats = [v.dtype for v in inputs if isinstance(v, Tensor) and v.is_floating_point()]
     if policy == "half":
         target = torch.get_autocast_dtype(device)
     elif policy == "float32":
         target = torch.float32
     else:
+        floats = [v.dtype for v in inputs if isinstance(v, Tensor) and v.is_floating_point()]
         target = max(floats, key=lambda dtype: torch.finfo(dtype).bits, default=torch.float32)
     return [v.to(target) if _eligible(v, policy, target) else v for v in inputs]
 

@@ -24,6 +24,7 @@ from handgrad.derivations import mean as mean
 from handgrad.derivations import mse_loss as mse_loss
 from handgrad.derivations import multiply as multiply
 from handgrad.derivations import nll_loss as nll_loss
+from handgrad.derivations import pad as pad
 from handgrad.derivations import relu as relu
 from handgrad.derivations import reshape as reshape
 from handgrad.derivations import rms_norm as rms_norm

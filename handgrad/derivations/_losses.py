@@ -11,7 +11,7 @@ For "sum" and "none" there is no W, and ∂L/∂w_n = l_n.
 from math import nan
 
 from handgrad._arrays import cast, library, namespace, size, unbroadcast
-from handgrad._errors import require
+from handgrad._errors import IndexInputError, InputError, require
 from handgrad._primitives import one_hot
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -83,7 +83,7 @@ def spread_weighted(dy, loss, w, reduction):
 # --- conditions on values -------------------------------------------------------------
 
 
-def require_values(condition, rule, received, do):
+def require_values(condition, rule, received, do, error=InputError):
     """:func:`require` that a condition holds everywhere, where its values are at hand.
 
     A tensor says so itself: under a compiler or a transform nobody knows its values yet.
@@ -91,7 +91,7 @@ def require_values(condition, rule, received, do):
     xp = namespace(condition)
     holds = xp.holds(condition) if library(xp) == "torch" else bool(xp.all(condition))
     if not holds:
-        require(False, rule, received(), do)
+        require(False, rule, received(), do, error)
 
 
 def require_broadcast(w, shape, name):
@@ -157,6 +157,7 @@ def class_targets(t, x, ignore_index):
         f"a class index must be from 0 to {n - 1}, or ignore_index ({ignore_index})",
         lambda: f"indices from {int(xp.min(index))} to {int(xp.max(index))}",
         "correct the target, or ignore_index",
+        IndexInputError,
     )
     return index, keep
 

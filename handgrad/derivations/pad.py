@@ -1,0 +1,131 @@
+"""y_j = x_s(j) along each padded axis: every entry of y is a copy of one of x, or a constant
+
+Shapes.  x (..., n, ...), y (..., n + before + after, ...); ``pad`` holds the pairs (before, after)
+of the last axis, then of the one before it, and so on, as PyTorch has them; a negative number cuts off.
+
+Forward.  Counted from the first entry of x, j runs from -before to n + after - 1:
+    constant    s(j) = j; outside 0 ... n-1, y is ``value`` (0 where it is None)
+    replicate   s(j) = the nearest of 0 ... n-1
+    reflect     s(j) = (n-1) - |(n-1) - |j||, mirrored at the first and at the last entry
+    circular    s(j) = j mod n (where entries are cut off, n counts those left)
+
+Chain rule.  x_i was copied to every j with s(j) = i, and each copy adds its gradient:
+    dx_i = Σ_j [s(j) = i] dy_j
+
+Axes are padded one after the other, and their gradients are folded back in the reverse order.
+
+Kinks: none.  Errors: an unknown mode, more axes than x has, and where s(j) would leave x: reflect by
+n or more, circular by more than n.
+Source: PyTorch documentation, torch.nn.functional.pad.
+"""
+
+from handgrad._arrays import namespace, size
+from handgrad._cases import case, normal
+from handgrad._derivation import register
+from handgrad._errors import require
+from handgrad._primitives import copy, scatter_rows, take_rows
+
+MODES = ("constant", "reflect", "replicate", "circular")
+
+
+def forward(x, *, pad, mode="constant", value=None):
+    _check(x, pad, mode, value)
+    y = x
+    for axis, before, after in _axes(x, pad):
+        source, inside = _source(y, axis, before, after, mode)
+        y = _along(y, axis, lambda rows, source=source: take_rows(rows, source))
+        if mode == "constant":
+            fill = 0 if value is None else value
+            y = namespace(y).where(_shaped(inside, axis, y.ndim), y, fill)
+    return (copy(y) if y is x else y), (tuple(x.shape),)
+
+
+def backward(dy, residuals, *, pad, mode="constant", **_):
+    (shape,) = residuals
+    dx = dy
+    for axis, before, after in reversed(_axes(dy, pad)):
+        n = shape[axis]
+        source, inside = _source(dx, axis, before, after, mode, n)
+        if mode == "constant":
+            dx = namespace(dx).where(_shaped(inside, axis, dx.ndim), dx, 0)
+        dx = _along(dx, axis, lambda rows, source=source, n=n: scatter_rows(rows, source, n))
+    return dx
+
+
+def _source(x, axis, before, after, mode, n=None):
+    """s(j) of every j along one axis, and where j itself is inside x; ``n`` entries unless x has them."""
+    n = x.shape[axis] if n is None else n
+    xp = namespace(x)
+    j = xp.arange(-before, n + after, device=x.device)
+    inside = (j >= 0) & (j < n)
+    if mode == "reflect":
+        return (n - 1) - xp.abs((n - 1) - xp.abs(j)), inside
+    if mode == "circular":
+        first, left = max(-before, 0), n - max(-before, 0) - max(-after, 0)
+        return first + (j - first) % max(left, 1), inside
+    return xp.clip(j, 0, max(n - 1, 0)), inside
+
+
+def _along(x, axis, f):
+    """Apply f, which maps the rows of a matrix, to one axis of x."""
+    xp = namespace(x)
+    first = xp.moveaxis(x, axis, 0)
+    n, *others = first.shape
+    rows = f(xp.reshape(first, (n, size(tuple(others)))))
+    return xp.moveaxis(xp.reshape(rows, (rows.shape[0], *others)), 0, axis)
+
+
+def _shaped(inside, axis, ndim):
+    return namespace(inside).reshape(inside, (-1, *(1,) * (ndim - 1 - axis)))
+
+
+def _axes(x, pad):
+    """(axis, before, after) of each axis, the last one first."""
+    return [(x.ndim - 1 - i, pad[2 * i], pad[2 * i + 1]) for i in range(len(pad) // 2)]
+
+
+def _check(x, pad, mode, value):
+    require(mode in MODES, f"mode must be one of {', '.join(MODES)}", repr(mode), "choose one of these")
+    require(
+        len(pad) % 2 == 0 and len(pad) <= 2 * x.ndim,
+        "pad must hold a pair (before, after) for some of the last axes of x",
+        f"{len(pad)} numbers for x {tuple(x.shape)}",
+        "give two numbers an axis",
+    )
+    require(mode == "constant" or value is None, "value is for mode constant", value, "leave it out")
+    for axis, before, after in _axes(x, pad):
+        n = x.shape[axis]
+        left = n + min(before, 0) + min(after, 0)
+        fits = {"constant": left >= 0, "replicate": left >= 0 and n > 0}
+        fits["reflect"] = left >= 0 and max(before, after) < n
+        fits["circular"] = left >= 0 and max(before, after) <= left
+        require(fits[mode], f"{mode} padding must fit the axis", f"{(before, after)} for {n}", "pad less")
+
+
+def fit(rng, shape):
+    """The last one or two axes, in any mode, by as much as it can."""
+    d = min(int(rng.integers(1, 3)), len(shape) - 1)
+    if d < 1 or 0 in shape:
+        return None
+    mode = str(rng.choice(MODES))
+    pad = [
+        int(rng.integers(0, n if mode == "reflect" else n + 1)) for n in shape[: -d - 1 : -1] for _ in "ba"
+    ]
+    return case("fit", normal(*shape), pad=tuple(pad), mode=mode)
+
+
+register(
+    forward,
+    backward,
+    torch="torch.nn.functional.pad",
+    widen=False,
+    fit=fit,
+    cases=[
+        case("zeros", normal(2, 3, 4), pad=(1, 2)),
+        case("a constant, on two axes, one of them cut", normal(2, 3, 4), pad=(1, -1, 2, 0), value=1.5),
+        case("reflect", normal(2, 3, 4), pad=(3, 2), mode="reflect"),
+        case("replicate", normal(2, 2, 3, 4), pad=(2, 5, 1, 0), mode="replicate"),
+        case("circular", normal(2, 2, 3, 4), pad=(4, 1, 0, 3), mode="circular"),
+        case("circular, one end cut", normal(2, 5), pad=(-1, 2), mode="circular"),
+    ],
+)

@@ -1,0 +1,137 @@
+"""What the tests of torch_ext share: each sample case as a call of ours, and as a call of PyTorch."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+import torch_ext
+from handgrad import registry
+from torch_ext import functional
+
+F = torch.nn.functional
+
+
+class _Preferring:
+    """One namespace, and another for the names that it lacks."""
+
+    def __init__(self, first, second, **names):
+        self._first, self._second = first, second
+        vars(self).update(names)
+
+    def __getattr__(self, name):
+        return getattr(self._first if name in vars(self._first) else self._second, name)
+
+
+# A derivation says how PyTorch is called. Given this instead of torch, it calls our functions.
+OURS = _Preferring(functional, torch, nn=SimpleNamespace(functional=_Preferring(functional, F)))
+
+
+def as_tuple(y):
+    return y if isinstance(y, tuple) else (y,)
+
+
+class LayerCall:
+    """One case of one derivation: ``ours`` and ``theirs`` are functions of its differentiable inputs.
+
+    ``inputs`` are these (float64); ``weights`` a random cotangent for each output that has a gradient.
+    """
+
+    def __init__(self, name, case, *, seed=0, dtype=torch.float64):
+        self.derivation, self.case = registry[name], case
+        self.options = dict(case.options)
+        rng = np.random.default_rng(seed)
+        self.every = [_tensor(a, dtype) for a in case.draw(rng)]
+        self.slots = [
+            i
+            for i, x in enumerate(self.every)
+            if x is not None and x.is_floating_point() and self.derivation.has_gradient(i)
+        ]
+        self.inputs = tuple(self.every[i] for i in self.slots)
+        with torch.no_grad():
+            y = self.theirs(*self.inputs)
+        self.weights = tuple(torch.from_numpy(rng.standard_normal(o.shape)).to(o.dtype) for o in y)
+
+    def _full(self, inputs):
+        every = list(self.every)
+        for i, x in zip(self.slots, inputs, strict=True):
+            every[i] = x
+        return every
+
+    def _with_gradient(self, y):
+        d = self.derivation
+        return tuple(o for name, o in zip(d.outputs, as_tuple(y), strict=False) if name not in d.constant)
+
+    def _as_pytorch(self, namespace, inputs):
+        d = self.derivation
+        if d.reference is not None:
+            return d.reference(namespace, *self._full(inputs), **self.options)
+        f = namespace
+        for part in d.torch.split(".")[1:]:
+            f = getattr(f, part)
+        return f(*self._full(inputs), **self.options)
+
+    def ours(self, *inputs):
+        """Our Function itself."""
+        y = torch_ext.call(self.derivation, *self._full(inputs), **self.options)
+        return self._with_gradient(y)
+
+    def ours_functional(self, *inputs):
+        """``torch_ext.functional``, called as PyTorch is."""
+        return self._with_gradient(self._as_pytorch(OURS, inputs))
+
+    def theirs(self, *inputs):
+        """PyTorch."""
+        return self._with_gradient(self._as_pytorch(torch, inputs))
+
+    def loss(self, f):
+        """A number from the outputs, curved, so that second derivatives are not zero."""
+        return lambda *inputs: sum(
+            (w * torch.sin(y)).sum() for w, y in zip(self.weights, f(*inputs), strict=True)
+        )
+
+    def leaves(self):
+        return tuple(x.clone().requires_grad_() for x in self.inputs)
+
+
+def _tensor(a, dtype):
+    if a is None:
+        return None
+    x = torch.from_numpy(np.array(a))
+    return x.to(dtype) if x.is_floating_point() else x
+
+
+def calls(*, per_layer=None, kinks=False, sparse=False):
+    """(name, case) of every registered layer: its first ``per_layer`` cases."""
+    for name in registry:
+        cases = [
+            c
+            for c in registry[name].cases
+            if (kinks or not c.kink) and (sparse or not c.options.get("sparse"))
+        ]
+        for case in cases[:per_layer]:
+            yield name, case
+
+
+def assert_close(ours, theirs, *, factor=1.0):
+    """Equal but for rounding: at most one rounding for each number that may have gone into a sum."""
+    ours, theirs = as_tuple(ours), as_tuple(theirs)
+    assert len(ours) == len(theirs)
+    count = sum(x.numel() for x in theirs if x is not None)
+    for a, b in zip(ours, theirs, strict=True):
+        if a is None or b is None:
+            assert a is None or not a.count_nonzero(), "a gradient where PyTorch has none"
+            assert b is None or not b.count_nonzero(), "no gradient where PyTorch has one"
+            continue
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        if not b.numel():
+            continue
+        a, b = (x.detach().to_dense() if x.is_sparse else x.detach() for x in (a, b))
+        if not (b.is_floating_point() or b.is_complex()):
+            assert torch.equal(a, b)
+            continue
+        finite = b[b.isfinite()].abs()
+        scale = max(float(finite.max()) if finite.numel() else 0.0, 1.0)  # inputs are of order 1
+        atol = factor * (32 + count) * torch.finfo(b.dtype).eps * scale
+        torch.testing.assert_close(a, b, rtol=0, atol=atol, equal_nan=True)
