@@ -17,7 +17,8 @@ Result.  dx is 0, but each dy[i] is added at a[i]; windows that overlap may add 
 Ties.  Where several entries are the largest, any of them gives a subgradient; PyTorch's
 convention on the CPU, and ours, is the first, row by row.  NaN counts as largest; the last one wins.
 Errors: padding above half a kernel, a kernel larger than the padded x, a window of padding alone.
-Source: PyTorch documentation, torch.nn.functional.max_pool2d.
+Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep learning, section 3; PyTorch
+documentation, torch.nn.functional.max_pool2d.
 """
 
 from handgrad._arrays import namespace, size
