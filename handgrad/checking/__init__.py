@@ -7,6 +7,7 @@ from handgrad.checking.numerical import directional_derivative as directional_de
 from handgrad.checking.tolerances import Precision as Precision
 from handgrad.checking.tolerances import Yardstick as Yardstick
 from handgrad.checking.tolerances import allowed as allowed
+from handgrad.checking.tolerances import computational_noise as computational_noise
 from handgrad.checking.tolerances import nudge as nudge
 from handgrad.checking.tolerances import precision as precision
 from handgrad.checking.tolerances import yardsticks as yardsticks

@@ -2,7 +2,7 @@
 
 A computed value may differ from the truth T by what rounding must do to it in its dtype:
 
-    allowed = C sqrt(n) noise + c u |T| + 4 e + d
+    allowed = C sqrt(n) noise + c u |T| + k e + d
 
 - noise: how far T moves when every input is changed by a random relative amount of at most the
   unit roundoff u of the working precision. An algorithm that is as good as its problem allows is
@@ -10,11 +10,13 @@ A computed value may differ from the truth T by what rounding must do to it in i
 - n: the number of elements of the largest array in the call. No reduction is longer, and the
   rounding errors of a sum of n terms grow like sqrt(n) (they are as good as random).
 - u |T|: rounding the result itself to its dtype.
-- e: the reference's own error, measured in float32 against float64 (in units of u the same in
-  float64): where PyTorch's formula is no better, no more is asked.
+- e: the reference's own error: where PyTorch's formula is no better, no more is asked. In the
+  lower precisions it is measured against float64; in float64 it is the computational noise, the
+  part of the reference that jitters where the mathematics is smooth.
 - d: one subnormal spacing, for results that underflow.
 
-Source: Higham, Accuracy and Stability of Numerical Algorithms, sections 1.5, 2.8 and 4.2.
+Sources: Higham, Accuracy and Stability of Numerical Algorithms, sections 1.5, 2.8 and 4.2;
+More and Wild (2011), Estimating computational noise, section 3.
 docs/decisions/tolerances.md says how the constants were set.
 """
 
@@ -30,8 +32,14 @@ Arrays = Sequence[np.ndarray | None]
 
 STABLE = 8.0  # C: a handful of operations, each of which rounds, in a row
 ROUNDED = 4.0  # c: an output is rounded, cast and summed over what was broadcast
-OWN = 4.0  # the hand formula and the truth err alike, and three tries may miss the worst
+OWN = 4.0  # k, measured in a low precision: a few tries may miss the worst
+# k, estimated in float64: hand and truth err alike, 6 standard deviations of the difference are
+# 8.5 of each, and an estimate from a few differences may be half of what it should be
+DEVIATIONS = 17.0
 STEP = 2.0**-22  # relative change of the inputs: linear, and a few roundings even of float32
+_ORDER = 6  # of the differences that leave only noise of a smooth function ...
+_POINTS = 10  # ... on so many points, _SPACING apart: spacing^order is below a rounding of float64
+_SPACING = 2.0**-11
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,38 @@ def yardsticks(
     return [Yardstick(*pair) for pair in zip(noise, own, strict=True)]
 
 
+def computational_noise(
+    exact: Callable[[list[np.ndarray | None]], Arrays],
+    inputs: Arrays,
+    rng: np.random.Generator,
+    fixed: Sequence[int] = (),
+) -> list[float]:
+    """The standard deviation of the rounding error of the results of ``exact``: the worst element's.
+
+    High differences along a line of inputs vanish where the result is smooth; what is left is noise,
+    multiplied by a known factor. Parameters as in :func:`yardsticks`.
+    """
+    shrink = [
+        rng.uniform(size=x.shape) if i not in fixed and x is not None and x.dtype == np.float64 else None
+        for i, x in enumerate(inputs)
+    ]
+    lines = []
+    for point in range(_POINTS):
+        moved = [
+            x if r is None or x is None else x * (1 - point * _SPACING * r)
+            for x, r in zip(inputs, shrink, strict=True)
+        ]
+        lines.append([np.zeros(()) if y is None else np.asarray(y, float) for y in exact(moved)])
+    factor = math.factorial(_ORDER) / math.sqrt(math.factorial(2 * _ORDER))
+    deviations = []
+    for line in zip(*lines, strict=True):
+        with np.errstate(all="ignore"):
+            differences = factor * np.diff(np.stack(line), _ORDER, axis=0)
+            deviation = np.sqrt(np.mean(differences * differences, axis=0))
+        deviations.append(float(np.max(deviation, where=np.isfinite(deviation), initial=0.0)))
+    return deviations
+
+
 def nudge(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """``x``, each element shrunk by its own random fraction of :data:`STEP`."""
     return np.asarray(x * (1 - STEP * rng.uniform(size=x.shape)))
@@ -142,13 +182,12 @@ def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(distance), distance, 0)
 
 
-def allowed(
-    truth: np.ndarray, yardstick: Yardstick, dtype: Precision, elements: int, own: float
-) -> np.ndarray:
+def allowed(truth: np.ndarray, noise: np.ndarray, dtype: Precision, elements: int, own: float) -> np.ndarray:
     """The largest error that rounding explains, element by element (see the module's docstring).
 
-    ``elements`` of the largest array in the call; ``own`` is the reference's error in ``dtype``.
+    ``noise`` per unit of relative change of the inputs; ``elements`` of the largest array in the
+    call; ``own``: how much of the error is the reference's (k e above).
     """
     size = np.where(np.isfinite(truth), np.abs(truth), 0)
-    grown = STABLE * math.sqrt(max(elements, 1)) * yardstick.noise * dtype.working
-    return np.asarray(grown + ROUNDED * dtype.unit * size + OWN * own + dtype.subnormal)
+    grown = STABLE * math.sqrt(max(elements, 1)) * noise * dtype.working
+    return np.asarray(grown + ROUNDED * dtype.unit * size + own + dtype.subnormal)

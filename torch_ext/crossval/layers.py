@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,11 @@ from handgrad._arrays import size
 from handgrad._cases import Case
 from handgrad._derivation import Derivation, registry
 from handgrad._errors import InputError
-from handgrad.checking import allowed, compare, directional_derivative, precision, yardsticks
+from handgrad.checking import compare, directional_derivative, precision
 from handgrad.checking.differences import Difference
 from handgrad.report import Check
 from torch_ext import oracles
+from torch_ext.crossval.limits import Limit, limits
 from torch_ext.oracles import Arrays, Results
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -48,6 +49,13 @@ class Sample:
         n = len(self.inputs)
         return oracles.autograd(self.derivation, values[:n], self.case.options, values[n:], dtype).all
 
+    def limits(self, truth: Results, rng: np.random.Generator) -> list[Limit]:
+        """What rounding explains, for each output and gradient."""
+        # at a kink the inputs stay where they are: any movement would leave it
+        fixed = range(len(self.inputs)) if self.case.kink else ()
+        values = [*self.inputs, *self.cotangents]
+        return limits(self.truth_at, values, truth, self.dtype, self.elements, rng, fixed=fixed)
+
     @property
     def elements(self) -> int:
         return max(size(x.shape) for x in (*self.inputs, *self.cotangents) if x is not None)
@@ -65,13 +73,13 @@ def generator(seed: int, *names: object) -> np.random.Generator:
 def check_layer(name: str, seed: int) -> list[Check]:
     """All checks of one derivation."""
     derivation = registry[name]
-    checks: list[Check] = []
-    for case in derivation.cases:
-        for dtype in DTYPES:
-            checks += _against_autograd(derivation, case, dtype, seed)
-        if not case.kink:
-            checks += _against_numerical(derivation, case, seed)
-    return checks
+    return [check for case in derivation.cases for check in check_case(derivation, case, seed)]
+
+
+def check_case(derivation: Derivation, case: Case, seed: int) -> list[Check]:
+    """One case in every array library and dtype; at a kink a numerical derivative has nothing to say."""
+    checks = [check for dtype in DTYPES for check in _against_autograd(derivation, case, dtype, seed)]
+    return checks if case.kink else [*checks, *_against_numerical(derivation, case, seed)]
 
 
 # --- against autograd -----------------------------------------------------------------
@@ -82,7 +90,7 @@ def _against_autograd(derivation: Derivation, case: Case, dtype: str, seed: int)
     try:
         sample = draw(derivation, case, dtype, rng)
         truth = sample.truth()
-        limits = _bounds(sample, truth, rng)
+        each = sample.limits(truth, rng)
     except Exception as error:
         yield failed(derivation, case, "torch", dtype, "autograd", f"PyTorch raises {describe(error)}")
         return
@@ -94,10 +102,10 @@ def _against_autograd(derivation: Derivation, case: Case, dtype: str, seed: int)
         except Exception as error:
             yield failed(derivation, case, library, dtype, "autograd", f"raises {describe(error)}")
             continue
-        for argument, a, t, bound in zip(sample.names(truth), found.all, truth.all, limits, strict=True):
-            difference = differ(a, t, bound, dtype)
+        for argument, a, limit in zip(sample.names(truth), found.all, each, strict=True):
+            difference = limit.judge(a)
             if difference is not None:
-                yield check(derivation, case, library, dtype, "autograd", argument, t, difference)
+                yield check(derivation, case, library, dtype, "autograd", argument, limit.truth, difference)
 
 
 def draw(derivation: Derivation, case: Case, dtype: str, rng: np.random.Generator) -> Sample:
@@ -118,58 +126,6 @@ def _rounded(x: np.ndarray | None, dtype: str) -> np.ndarray | None:
     if x is None or x.dtype != np.float64:
         return x
     return torch.from_numpy(np.array(x)).to(getattr(torch, dtype)).double().numpy()
-
-
-def _bounds(sample: Sample, truth: Results, rng: np.random.Generator) -> list[np.ndarray | None]:
-    """What rounding explains, for each output and gradient."""
-    # at a kink the inputs stay where they are: any movement would leave it
-    fixed = range(len(sample.inputs)) if sample.case.kink else ()
-    values = [*sample.inputs, *sample.cotangents]
-    return bounds(sample.truth_at, values, truth, sample.dtype, sample.elements, rng, fixed)
-
-
-def bounds(
-    evaluate: Callable[[list[np.ndarray | None], torch.dtype], Arrays],
-    values: Arrays,
-    truth: Results,
-    dtype: str,
-    elements: int,
-    rng: np.random.Generator,
-    fixed: Sequence[int] = (),
-) -> list[np.ndarray | None]:
-    """What rounding explains, for each result of the reference; None for results that are exact."""
-    p = precision(dtype)
-    # nothing is more precise than float64: its own error is float32's, in proportion
-    low = "float32" if dtype == "float64" else dtype
-    found = yardsticks(
-        lambda moved: evaluate(moved, torch.float64),
-        lambda moved: evaluate(moved, getattr(torch, low)),
-        values,
-        truth.all,
-        rng,
-        fixed,
-    )
-    scale = p.unit / precision(low).unit
-    return [
-        None if t is None or t.dtype != np.float64 else allowed(t, y, p, elements, y.own * scale)
-        for t, y in zip(truth.all, found, strict=True)
-    ]
-
-
-def differ(
-    computed: np.ndarray | None, truth: np.ndarray | None, bound: np.ndarray | None, dtype: str
-) -> Difference | None:
-    """The comparison; None where there is nothing to compare (no gradient, and none is due)."""
-    if truth is None:
-        if computed is None or not np.any(computed):
-            return None
-        return Difference(False, message="a gradient where PyTorch gives none")
-    if computed is None:
-        return Difference(False, message="no gradient where one is due")
-    if bound is None:  # integers, booleans: exact
-        same = computed.shape == truth.shape and bool(np.all(computed == truth))
-        return Difference(same, message="" if same else "other integers than PyTorch's")
-    return compare(computed, truth, bound, precision(dtype))
 
 
 # --- the hand derivation in each library ------------------------------------------------

@@ -7,7 +7,7 @@ that one wrong layer is named and its neighbours are not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ from handgrad.checking import nudge
 from handgrad.graph import Graph, Node
 from handgrad.report import Check
 from torch_ext import oracles
-from torch_ext.crossval.layers import bounds, describe, differ, generator
+from torch_ext.crossval.layers import describe, generator
+from torch_ext.crossval.limits import Limit, limits
 
 Values = Mapping[str, np.ndarray]
 
@@ -78,12 +79,19 @@ class Network:
             return
         elements = max(size(x.shape) for x in [*inputs, *outputs] if x is not None)
         rng = self.rng(node.name)
-        limits = bounds(evaluate, [*inputs, *cotangents], truth, "float64", elements, rng)
+        each = limits(
+            evaluate,
+            [*inputs, *cotangents],
+            truth,
+            "float64",
+            elements,
+            rng,
+            arguments=[*(None for _ in truth.outputs), *inputs],
+            loss=_loss(cotangents, truth.outputs),
+        )
         names = [*derivation.outputs, *(f"d_{n}" for n in derivation.input_names(len(inputs)))]
-        for name, a, t, bound in zip(names, [*outputs, *gradients], truth.all, limits, strict=True):
-            yield from self.compared(
-                f"{node.name} / {name}", node.layer, "numpy", "lockstep", name, a, t, bound
-            )
+        for name, a, limit in zip(names, [*outputs, *gradients], each, strict=True):
+            yield from self.compared(f"{node.name} / {name}", node.layer, "numpy", "lockstep", name, a, limit)
 
     # --- end to end -----------------------------------------------------------------------
 
@@ -98,19 +106,16 @@ class Network:
             **{end: values[end] for end in self.graph.outputs},
             **{f"d_{n}": g for n, g in gradients.items()},
         }
-        for name, t in reference.truth.items():
+        for name, limit in reference.limits.items():
             where = f"end to end / {library} / {name}"
-            yield from self.compared(
-                where, culprit, library, "autograd", name, found.get(name), t, reference.limits[name]
-            )
+            yield from self.compared(where, culprit, library, "autograd", name, found.get(name), limit)
 
     # --- records --------------------------------------------------------------------------
 
     def compared(
-        self, where: str, layer: str, library: str, oracle: str, name: str,
-        a: Any, t: np.ndarray | None, bound: np.ndarray | None,
-    ) -> Iterator[Check]:  # fmt: skip
-        difference = differ(None if a is None else np.asarray(a), t, bound, "float64")
+        self, where: str, layer: str, library: str, oracle: str, name: str, a: Any, limit: Limit
+    ) -> Iterator[Check]:
+        difference = limit.judge(None if a is None else np.asarray(a))
         if difference is not None:
             yield Check(
                 id=f"{self.name} / {where}",
@@ -122,7 +127,7 @@ class Network:
                 dtype="float64",
                 oracle=oracle,
                 argument=name,
-                shape=() if t is None else t.shape,
+                shape=() if limit.truth is None else limit.truth.shape,
                 **difference.fields(),
             )
 
@@ -171,7 +176,7 @@ def _by_numpy(network: Network) -> tuple[Values, Values]:
 
 def _by_functions(network: Network) -> tuple[Values, Values]:
     def call(derivation: Derivation, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        return torch_ext.call(derivation, *args, **options)
+        return torch_ext.call(derivation, *_detached(derivation, args), **options)
 
     values = network.graph.evaluate(_leaves(network.values), call)
     return _arrays(values), _gradients(network, values, network.graph.inputs)
@@ -183,23 +188,30 @@ class _Reference:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.values, self.gradients = self.run()
-        self.truth = self.ends(self.values, self.gradients)
-        names, rng = list(self.truth), network.rng("noise")
+        truth = self.ends(self.values, self.gradients)
+        inputs = list(network.values)
 
         def listed(found: tuple[Values, Values]) -> list[np.ndarray | None]:
             ends = self.ends(*found)
-            return [ends.get(name) for name in names]
+            return [ends.get(name) for name in truth]
+
+        def evaluate(moved: list[np.ndarray | None], dtype: torch.dtype) -> oracles.Arrays:
+            given = {name: x for name, x in zip(inputs, moved, strict=True) if x is not None}
+            return listed(self.run(given, dtype))
 
         elements = max(size(v.shape) for v in self.values.values())
-        limits = bounds(
-            lambda _, dtype: listed(self.run(dtype, rng)),
-            [],
-            oracles.Results([self.truth[name] for name in names], []),
+        each = limits(
+            evaluate,
+            list(network.values.values()),
+            oracles.Results(list(truth.values()), []),
             "float64",
             elements,
-            rng,
+            network.rng("noise"),
+            lambda rng: listed(self.run(rng=rng)),
+            arguments=[network.values.get(name.removeprefix("d_")) for name in truth],
+            loss=_loss(network.cotangents.values(), [self.values[e] for e in network.cotangents]),
         )
-        self.limits = dict(zip(names, limits, strict=True))
+        self.limits = dict(zip(truth, each, strict=True))
 
     def ends(self, values: Values, gradients: Values) -> dict[str, np.ndarray]:
         """What is compared: the graph's ends, and the gradients of its inputs."""
@@ -208,19 +220,33 @@ class _Reference:
         return {**{end: values[end] for end in graph.outputs}, **found}
 
     def run(
-        self, dtype: torch.dtype = torch.float64, rng: np.random.Generator | None = None
+        self,
+        inputs: Values | None = None,
+        dtype: torch.dtype = torch.float64,
+        rng: np.random.Generator | None = None,
     ) -> tuple[Values, Values]:
         """With ``rng``, every value is nudged on its way, as rounding would, to see where that leads."""
 
         def call(derivation: Derivation, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-            outputs = oracles.reference(derivation, args, options)
+            outputs = oracles.reference(derivation, _detached(derivation, args), options)
             return outputs if rng is None else tuple(_nudged(y, rng) for y in outputs)
 
-        leaves = _leaves(self.network.values, dtype)
+        leaves = _leaves(self.network.values if inputs is None else inputs, dtype)
         given = leaves if rng is None else {name: _nudged(x, rng) for name, x in leaves.items()}
         values = self.network.graph.evaluate(given, call)
         wanted = [edge for edge, v in values.items() if v.requires_grad]
         return _arrays(values), _gradients(self.network, values, wanted)
+
+
+def _loss(cotangents: Iterable[np.ndarray | None], outputs: Iterable[np.ndarray | None]) -> float:
+    """The sum of |dy y| over all outputs."""
+    pairs = zip(cotangents, outputs, strict=True)
+    return sum(float(np.sum(np.abs(dy * y))) for dy, y in pairs if dy is not None and y is not None)
+
+
+def _detached(derivation: Derivation, args: Sequence[Any]) -> list[Any]:
+    """Arguments without a derivative (class weights, indices) carry none, as PyTorch demands of some."""
+    return [x if x is None or derivation.has_gradient(i) else x.detach() for i, x in enumerate(args)]
 
 
 def _nudged(y: Tensor, rng: np.random.Generator) -> Tensor:

@@ -1,0 +1,107 @@
+"""How far a hand result may be from PyTorch's: a limit for each output and gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+
+from handgrad.checking import allowed, compare, computational_noise, precision, yardsticks
+from handgrad.checking.differences import Difference
+from handgrad.checking.tolerances import DEVIATIONS, OWN, ROUNDED
+from torch_ext.oracles import Arrays, Results
+
+Evaluate = Callable[[list[np.ndarray | None], torch.dtype], Arrays]
+
+
+class Limit:
+    """The truth of one output or gradient, and what rounding explains.
+
+    ``allowed`` is None where the truth is exact (integers) or absent. ``refined`` gives the same
+    with the reference's own noise in float64, which is measured only where that decides.
+    """
+
+    def __init__(
+        self,
+        truth: np.ndarray | None,
+        allowed: np.ndarray | None,
+        dtype: str,
+        refined: Callable[[], np.ndarray] | None = None,
+    ) -> None:
+        self.truth, self.allowed, self.dtype, self.refined = truth, allowed, dtype, refined
+
+    def judge(self, computed: np.ndarray | None) -> Difference | None:
+        """The comparison; None where there is nothing to compare (no gradient, and none is due)."""
+        if self.truth is None:
+            if computed is None or not np.any(computed):
+                return None
+            return Difference(False, message="a gradient where PyTorch gives none")
+        if computed is None:
+            return Difference(False, message="no gradient where one is due")
+        if self.allowed is None:  # integers, booleans: exact
+            same = computed.shape == self.truth.shape and bool(np.all(computed == self.truth))
+            return Difference(same, message="" if same else "other integers than PyTorch's")
+        p = precision(self.dtype)
+        found = compare(computed, self.truth, self.allowed, p)
+        if found.passed or self.refined is None or computed.shape != self.truth.shape:
+            return found
+        return compare(computed, self.truth, self.refined(), p)
+
+
+def limits(
+    evaluate: Evaluate,
+    values: Arrays,
+    truth: Results,
+    dtype: str,
+    elements: int,
+    rng: np.random.Generator,
+    rounding: Callable[[np.random.Generator], Arrays] | None = None,
+    fixed: Sequence[int] = (),
+    arguments: Arrays | None = None,
+    loss: float = 0.0,
+) -> list[Limit]:
+    """A limit for each result of ``evaluate(values, torch dtype)``, the reference.
+
+    ``rounding(rng)``: the reference with every intermediate value nudged (for whole networks), in
+    place of nudged inputs alone. ``fixed``: positions of values that must not be moved.
+    ``arguments``: for each result that is a gradient, the x it belongs to; ``loss``: the sum of
+    |dy y| over all outputs. A change of x that moves this sum by less than its own rounding cannot
+    be seen, so that dx is known to u loss / |x|, also where it is zero by an exact cancellation.
+    """
+    p = precision(dtype)
+    low = None if dtype == "float64" else getattr(torch, dtype)
+    found = yardsticks(
+        lambda moved: evaluate(moved, torch.float64) if rounding is None else rounding(rng),
+        None if low is None else lambda moved: evaluate(moved, low),
+        values,
+        truth.all,
+        rng,
+        fixed,
+    )
+
+    @cache
+    def own_noise() -> list[float]:
+        return computational_noise(lambda v: evaluate(v, torch.float64), values, rng, fixed)
+
+    def limit(i: int, t: np.ndarray | None) -> Limit:
+        if t is None or t.dtype != np.float64:
+            return Limit(t, None, dtype)
+
+        def bound(own: float) -> np.ndarray:
+            return allowed(t, found[i].noise, p, elements, own)
+
+        def refined() -> np.ndarray:
+            x = None if arguments is None else arguments[i]
+            return bound(DEVIATIONS * own_noise()[i]) + (0.0 if x is None else ROUNDED * p.unit * loss / _magnitude(x))
+
+        return Limit(t, bound(OWN * found[i].own), dtype, None if low else refined)
+
+    return [limit(i, t) for i, t in enumerate(truth.all)]
+
+
+def _magnitude(x: np.ndarray) -> np.ndarray:
+    """|x|, and a typical one where an element is zero."""
+    typical = float(np.sqrt(np.mean(x * x))) if x.size else 0.0
+    return np.where(x == 0, typical or 1.0, np.abs(x))
