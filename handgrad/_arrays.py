@@ -14,6 +14,7 @@ import numpy as np
 
 Array = Any  # any array of the standard; no common base class exists
 Shape = tuple[int, ...]
+Axes = int | tuple[int, ...] | None
 
 _PLAIN = (type(None), bool, int, float, complex, str, tuple, list)
 _namespaces: dict[type, Any] = {}
@@ -91,7 +92,7 @@ def adjoint(x: Array) -> Array:
 # --- shapes ---------------------------------------------------------------------------
 
 
-def normalize_axes(axes: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+def normalize_axes(axes: Axes, ndim: int) -> tuple[int, ...]:
     """Axes as non-negative integers; ``None`` and ``()`` mean all, as PyTorch's reductions do.
 
     Raises IndexError for an axis out of range, as both NumPy and PyTorch do.
@@ -120,6 +121,17 @@ def unbroadcast(dx: Array, shape: Shape) -> Array:
     repeated = tuple(axis + added for axis, n in enumerate(shape) if n == 1 and dx.shape[axis + added] != 1)
     axes = (*range(added), *repeated)
     return xp.reshape(xp.sum(dx, axis=axes, keepdims=True) if axes else dx, shape)
+
+
+def repeat_back(dy: Array, shape: Shape, axes: Axes) -> Array:
+    """Undo a reduction over ``axes`` of an array of ``shape``: copy ``dy`` to all that went into it.
+
+    Summing and broadcasting are each other's transpose. Reduced axes may be kept in dy or not.
+    """
+    xp = namespace(dy)
+    reduced = normalize_axes(axes, len(shape))
+    kept = tuple(1 if axis in reduced else n for axis, n in enumerate(shape))
+    return xp.broadcast_to(xp.reshape(dy, kept), shape)
 
 
 def as_matrix(x: Array) -> Array:

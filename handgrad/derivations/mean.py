@@ -13,11 +13,10 @@ Kinks: none.  Errors: an axis that x does not have; integers, whose mean is none
 Source: PyTorch documentation, torch.mean.
 """
 
-from handgrad._arrays import is_floating, namespace, normalize_axes, size
+from handgrad._arrays import is_floating, namespace, normalize_axes, repeat_back, size
 from handgrad._cases import case, normal
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad.derivations import sum as total
 from handgrad.derivations._fits import some_axes
 
 
@@ -30,7 +29,7 @@ def forward(x, *, dim=None, keepdim=False):
 def backward(dy, residuals, *, dim=None, **_):
     (shape,) = residuals
     n = size(tuple(shape[axis] for axis in normalize_axes(dim, len(shape))))
-    return total.backward(dy / max(n, 1), residuals, dim=dim)
+    return repeat_back(dy / max(n, 1), shape, dim)
 
 
 def fit(rng, shape):

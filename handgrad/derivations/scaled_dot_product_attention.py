@@ -76,7 +76,7 @@ def backward(dy, residuals, needs, *, dropout_p=0.0, scale=None, **_):
         dv = _sum_shared(_drop(p, dropout_mask, dropout_p).mT @ dy, groups[1])
     if needs[0] or needs[1] or (added and needs[3]):
         dp = _drop(dy @ v.mT, dropout_mask, dropout_p)
-        ds = softmax.backward(dp, (p,))
+        ds = p * (dp - namespace(dp).sum(dp * p, axis=-1, keepdims=True))
         dq = (ds @ k) * _scale(q, scale) if needs[0] else None
         dk = _sum_shared(ds.mT @ (q * _scale(q, scale)), groups[0]) if needs[1] else None
         dmask = ds if added else None

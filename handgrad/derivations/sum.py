@@ -14,7 +14,7 @@ Kinks: none.  Errors: an axis that x does not have.
 Source: PyTorch documentation, torch.sum.
 """
 
-from handgrad._arrays import namespace, normalize_axes
+from handgrad._arrays import namespace, normalize_axes, repeat_back
 from handgrad._cases import case, integers, normal
 from handgrad._derivation import register
 from handgrad.derivations._fits import some_axes
@@ -27,10 +27,7 @@ def forward(x, *, dim=None, keepdim=False):
 
 def backward(dy, residuals, *, dim=None, **_):
     (shape,) = residuals
-    xp = namespace(dy)
-    axes = normalize_axes(dim, len(shape))
-    kept = tuple(1 if axis in axes else n for axis, n in enumerate(shape))
-    return xp.broadcast_to(xp.reshape(dy, kept), shape)
+    return repeat_back(dy, shape, dim)
 
 
 def fit(rng, shape):

@@ -51,8 +51,9 @@ class Sample:
 
     def limits(self, truth: Results, rng: np.random.Generator) -> list[Limit]:
         """What rounding explains, for each output and gradient."""
-        # at a kink the inputs stay where they are: any movement would leave it
-        fixed = range(len(self.inputs)) if self.case.kink else ()
+        # inputs given exactly stay where they are: any movement would leave a kink
+        specs = self.case.inputs if self.case.kink else ()
+        fixed = [i for i, spec in enumerate(specs) if spec is not None and spec.kind == "exactly"]
         values = [*self.inputs, *self.cotangents]
         return limits(self.truth_at, values, truth, self.dtype, self.elements, rng, fixed=fixed)
 

@@ -94,7 +94,9 @@ def limits(
 
         def refined() -> np.ndarray:
             x = None if arguments is None else arguments[i]
-            return bound(DEVIATIONS * own_noise()[i]) + (0.0 if x is None else ROUNDED * p.unit * loss / _magnitude(x))
+            return bound(DEVIATIONS * own_noise()[i]) + (
+                0.0 if x is None else ROUNDED * p.unit * loss / _magnitude(x)
+            )
 
         return Limit(t, bound(OWN * found[i].own), dtype, None if low else refined)
 

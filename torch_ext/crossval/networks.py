@@ -100,7 +100,9 @@ class Network:
         try:
             values, gradients = _by_numpy(self) if library == "numpy" else _by_functions(self)
         except Exception as error:
-            yield self.failed(library, culprit, f"raises {describe(error)}")
+            for name in reference.limits:  # under the names they have when all is well: none vanishes
+                where = f"end to end / {library} / {name}"
+                yield self.failed(where, culprit, f"raises {describe(error)}", name)
             return
         found = {
             **{end: values[end] for end in self.graph.outputs},
@@ -131,10 +133,11 @@ class Network:
                 **difference.fields(),
             )
 
-    def failed(self, where: str, layer: str, message: str) -> Check:
+    def failed(self, where: str, layer: str, message: str, argument: str = "") -> Check:
+        """A check that came to no number."""
         return Check(
-            id=f"{self.name} / {where} / call", group=self.group, passed=False, layer=layer,
-            case=self.name, message=message,
+            id=f"{self.name} / {where}", group=self.group, passed=False, layer=layer,
+            case=self.name, argument=argument, message=message,
         )  # fmt: skip
 
     def rng(self, *names: object) -> np.random.Generator:
