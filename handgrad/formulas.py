@@ -65,16 +65,16 @@ def _node(graph: Graph, constants: dict[str, Array], expr: Expr, fresh: Iterator
 
 def literal(expr: Expr) -> Array:
     """The value of a number () or of a matrix of numbers (rows, columns), in float64."""
-    if isinstance(expr, Number):
-        return np.asarray(expr.value)
+    rows = expr.rows if isinstance(expr, Matrix) else ((expr,),)
     require(
-        isinstance(expr, Matrix) and all(isinstance(e, Number) for e in expr.parts),
+        all(isinstance(e, Number) for row in rows for e in row),
         "a value is a number or a matrix of numbers, such as [1, 2; 3, 4]",
         repr(str(expr)),
         "write it out",
     )
-    assert isinstance(expr, Matrix)
-    return np.asarray([[float(str(e)) for e in row] for row in expr.rows])
+    value = np.asarray([[float(str(e)) for e in row] for row in rows])
+    require(bool(np.all(np.isfinite(value))), "a number is at most 1.8e308", str(expr), "give a smaller one")
+    return value if isinstance(expr, Matrix) else value.reshape(())
 
 
 def evaluate(expr: Expr, leaf: Callable[[Expr], Array]) -> Array:
@@ -107,12 +107,13 @@ def call(expr: Apply, args: Sequence[Array]) -> Array:
     try:
         with np.errstate(all="ignore"):
             outputs, _ = registry[layer].apply(args, dict(expr.options))
+    except InputError as error:  # the derivation's own sentence
+        raise InputError(f"in '{expr}': {error}") from None
     except (ValueError, IndexError, TypeError) as error:
-        shapes = " and ".join(map(shape, args))
         reason = " ".join(str(error).split())
         raise InputError(
-            f"shapes and options must fit in '{expr}' ({reason}); received {shapes}; "
-            "compare them with the formula."
+            f"in '{expr}': shapes and options must fit; received {' and '.join(map(shape, args))} "
+            f"({reason}); change one of them."
         ) from None
     require(
         bool(np.all(np.isfinite(outputs[0]))),

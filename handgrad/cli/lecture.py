@@ -95,5 +95,5 @@ def _summary(record: Record) -> str:
     return (
         f"{count(n['examples'], 'worked example')}, {count(n['statement'], 'statement')}; "
         f"of {total} printed numbers and formulas {n['follows']} follow, {n['carried']} are carried "
-        f"from the sheet's own numbers, {n['misprint']} are misprints."
+        f"from the sheet's own numbers; {count(n['misprint'], 'misprint')}."
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 
 from handgrad._arrays import Array
 from handgrad.drawing._scene import Block, Scene, scene
 from handgrad.graph import Graph, Step, Values
 
-# a character for each set of directions in which its lines run: 1 up, 2 down, 4 left, 8 right
-_LINES = dict(enumerate(" ││││┘┐┤─└┌├─┴┬┼"))
-_LINES.update(
-    {4: "─", 8: "─", 12: "─", 5: "┘", 6: "┐", 7: "┤", 9: "└", 10: "┌", 11: "├", 13: "┴", 14: "┬", 15: "┼"}
-)
+# the character for lines that run up (1), down (2), left (4) and right (8), by the sum of these
+_LINES = " │││─┘┐┤─└┌├─┴┬┼"
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
 
 
@@ -42,7 +41,7 @@ def to_terminal(
                 if last
                 else lefts[bend] + widths[bend]
             )
-            paper.route(x, y, track, round(height), stop)
+            paper.route(x, y, track, round(height), stop, key)
             x, y, layer = stop, round(height), bend
     for block in s.blocks:
         left = lefts[block.layer]
@@ -104,7 +103,7 @@ def _middle(b: Block, lefts: Sequence[int], widths: Sequence[int]) -> int:
 def _draw(b: Block, left: int, right: int, paper: _Paper) -> None:
     x, y = left + (right - left) // 2, round(b.y)
     if b.kind == "tag":
-        paper.line(left, right, y)
+        paper.line(left, right, y, id(b))
         above, below = _framed(b.above, b.brackets[0]), _framed(b.below, b.brackets[1])
         for i, text in enumerate(above):
             paper.text(x, y - len(above) + i, text)
@@ -131,32 +130,33 @@ class _Paper:
     """Characters by place: text over lines, and lines that join."""
 
     def __init__(self) -> None:
-        self.lines: dict[tuple[int, int], int] = {}
+        self.lines: dict[tuple[int, int], dict[int, int]] = {}  # for each wire the directions it runs in
         self.texts: dict[tuple[int, int], str] = {}
 
-    def line(self, x0: int, x1: int, y: int) -> None:
+    def line(self, x0: int, x1: int, y: int, key: int) -> None:
         for x in range(x0, x1):
-            self._add(x, y, _LEFT | _RIGHT)
+            self._add(x, y, _LEFT | _RIGHT, key)
 
-    def route(self, x0: int, y0: int, track: int, y1: int, x1: int) -> None:
+    def route(self, x0: int, y0: int, track: int, y1: int, x1: int, key: int) -> None:
         """Along y0 to the track, along the track to y1, and on to x1."""
         if y0 == y1:
-            self.line(x0, x1, y0)
+            self.line(x0, x1, y0, key)
             return
-        self.line(x0, track, y0)
-        self._add(track, y0, _LEFT | (_DOWN if y1 > y0 else _UP))
+        self.line(x0, track, y0, key)
+        self._add(track, y0, _LEFT | (_DOWN if y1 > y0 else _UP), key)
         for y in range(min(y0, y1) + 1, max(y0, y1)):
-            self._add(track, y, _UP | _DOWN)
-        self._add(track, y1, _RIGHT | (_UP if y1 > y0 else _DOWN))
-        self.line(track + 1, x1, y1)
+            self._add(track, y, _UP | _DOWN, key)
+        self._add(track, y1, _RIGHT | (_UP if y1 > y0 else _DOWN), key)
+        self.line(track + 1, x1, y1, key)
 
     def text(self, x: int, y: int, text: str) -> None:
         start = x - len(text) // 2
         for i, character in enumerate(text):
             self.texts[start + i, y] = character
 
-    def _add(self, x: int, y: int, directions: int) -> None:
-        self.lines[x, y] = self.lines.get((x, y), 0) | directions
+    def _add(self, x: int, y: int, directions: int, key: int) -> None:
+        here = self.lines.setdefault((x, y), {})
+        here[key] = here.get(key, 0) | directions
 
     def bands(self, cuts: Sequence[int], width: int) -> list[str]:
         """Rows of text; a drawing that is too wide continues below, its wires at the same rows."""
@@ -173,7 +173,7 @@ class _Paper:
             ]
             if stop < right:
                 band = [
-                    row.ljust(stop - start) + " ⋯" if self.lines.get((stop - 1, y), 0) & _RIGHT else row
+                    row.ljust(stop - start) + " ⋯" if self._runs(stop - 1, y) & _RIGHT else row
                     for y, row in enumerate(band, start=top)
                 ]
             rows += ([""] if rows else []) + _trimmed(band)
@@ -181,7 +181,12 @@ class _Paper:
         return rows
 
     def _at(self, x: int, y: int) -> str:
-        return self.texts.get((x, y)) or _LINES[self.lines.get((x, y), 0)]
+        wires = self.lines.get((x, y), {}).values()
+        crossing = len(wires) > 1 and _UP | _DOWN in wires  # one wire passes over another: no joint
+        return self.texts.get((x, y)) or ("│" if crossing else _LINES[self._runs(x, y)])
+
+    def _runs(self, x: int, y: int) -> int:
+        return functools.reduce(operator.or_, self.lines.get((x, y), {}).values(), 0)
 
 
 def _trimmed(band: list[str]) -> list[str]:

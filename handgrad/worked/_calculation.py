@@ -38,7 +38,8 @@ class Calculation:
 
     @cached_property
     def forward(self) -> Pass:
-        return self.graph.forward({**self.sheet.inputs, **self.constants})
+        with np.errstate(all="ignore"):
+            return self.graph.forward({**self.sheet.inputs, **self.constants})
 
     @cached_property
     def gradients(self) -> Values:
@@ -68,7 +69,8 @@ class Calculation:
         )
         gradients: Values = {}
         start = {self.sheet.target: np.ones_like(self.values[self.sheet.target])}
-        return gradients, list(self.forward.steps(gradients, start, self.wanted))
+        with np.errstate(all="ignore"):
+            return gradients, list(self.forward.steps(gradients, start, self.wanted))
 
     @property
     def wanted(self) -> list[str]:
@@ -109,13 +111,16 @@ class Calculation:
                 f"on {g.to}; correct the names."
             )
         result = gradients[g.to]
+        finite = bool(np.all(np.isfinite(result)))
+        require(finite, "each gradient must be finite", f"{g} with NaN or infinity", "change the inputs")
         if self.values[g.of].size > 1 and g.of != g.to:
             self._require_elementwise(g, result)
         return np.asarray(result)
 
     def _gradients_of(self, edge: str, seed: Array | None = None) -> Values:
         ones = np.ones_like(self.values[edge]) if seed is None else seed
-        return self.forward.backward({edge: ones}, self.wanted)
+        with np.errstate(all="ignore"):
+            return self.forward.backward({edge: ones}, self.wanted)
 
     def _require_elementwise(self, g: Gradient, slope: Array) -> None:
         """Of a matrix, only an element-by-element function's derivative is again a matrix."""

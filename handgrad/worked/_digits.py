@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal
 
 import numpy as np
 
@@ -89,5 +89,5 @@ def _write(value: float, unit: float, cut: bool) -> str:
     # 15 digits first, so that 0.285 is a tie in decimal, as on paper
     exact = Decimal(f"{value:.15g}")
     quantum = Decimal(1).scaleb(round(float(np.log10(unit))))
-    rounded = exact.quantize(quantum, ROUND_DOWN if cut else ROUND_HALF_UP)
+    rounded = exact.quantize(quantum, ROUND_DOWN if cut else ROUND_HALF_UP, Context(prec=700))
     return f"{abs(rounded) if rounded == 0 else rounded:f}"

@@ -219,8 +219,8 @@ def _number(digits: Digits, exact: Array, es: Sequence[Expr], ledger: Ledger) ->
     cut_off = next((c for c in choices if not cut and np.all(digits.cuts(c.value))), None)
     notes = [_wrong(digits, best, exact, agrees(best.value), cut)]
     if digits.value.size == 1:
-        more = Digits(digits.value, digits.unit / 10, digits.text)
-        notes.insert(0, f"{more.write(exact, cut)} with one digit more")
+        more = Digits(digits.value, digits.unit / 10, digits.text).write(exact, cut)
+        notes.insert(0, f"{more} with one digit more" if float(more) != float(value) else "")
     if cut_off is not None:
         source = "" if cut_off is best else f" of {digits.write(cut_off.value)}"
         notes.append(f"the digits{source} are cut off, not rounded")

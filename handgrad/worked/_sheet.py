@@ -145,6 +145,8 @@ def read(text: str, file: str) -> Sheet:
         raise InputError(
             f"{file}: a sheet is TOML; received text that breaks ({error}); correct it there."
         ) from None
+    except RecursionError:
+        raise InputError(f"{file}: a sheet nests a few levels; received far more; flatten it.") from None
     with _at(file):
         _known(data, _SHEET)
         require(bool(data.get("title")), "a sheet has a title", "none", 'add title = "..."')
