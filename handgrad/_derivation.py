@@ -52,7 +52,10 @@ class Derivation:
     differentiable   names of the inputs that can have a gradient (default: all)
     outputs          names of the outputs
     constant         outputs that have no gradient: indices, running statistics
-    fit              how to place the layer on a value of a given shape, for random architectures
+    fit              how to place the layer on a value of a given shape, for random architectures:
+                     (rng, shape) -> a case whose first input has that shape, or None where it does
+                     not fit. A first input with a domain of its own (uniform numbers, integers) is
+                     drawn anew; a Gaussian one is the value itself
     reference        the same call in PyTorch, where it is more than ``torch(*inputs, **options)``:
                      a function ``(torch, *inputs, **options) -> output``
     autocast         what PyTorch's autocast does with it: "half", "float32", "widest" or ""
@@ -151,7 +154,9 @@ class Derivation:
         needs: tuple[bool, ...],
     ) -> tuple[Array | None, ...]:
         """What ``backward`` itself returns: broadcasting not undone."""
-        cotangents = [_widen(dy) if dy is not None and self._widens(dy) else dy for dy in cotangents]
+        cotangents = [
+            dy if dy is None or not is_half(dy) or not self._widens(dy) else _widen(dy) for dy in cotangents
+        ]
         dy = cotangents[0] if len(cotangents) == 1 else tuple(cotangents)
         extra = {"needs": needs} if self.told_needs else {}
         gradients: Any = self.backward(dy, residuals, **options, **extra)

@@ -20,6 +20,7 @@ _FLOAT32_ON_CPU = frozenset(
     "binary_cross_entropy binary_cross_entropy_with_logits cross_entropy l1_loss mse_loss nll_loss "
     "smooth_l1_loss".split()
 )
+_AS_IT_IS = nullcontext()
 
 
 def device_type(values: Sequence[Any]) -> str:
@@ -37,7 +38,7 @@ def is_on(device: str) -> bool:
 
 def off(device: str) -> AbstractContextManager[Any]:
     """A formula's own dtypes hold inside it: autocast off, at no cost where it is off already."""
-    return torch.autocast(device, enabled=False) if is_on(device) else nullcontext()
+    return torch.autocast(device, enabled=False) if is_on(device) else _AS_IT_IS
 
 
 def cast_inputs(derivation: Derivation, inputs: Sequence[Any], device: str) -> Sequence[Any]:
