@@ -142,7 +142,7 @@ class _Forward(_Layer):
 class _Eager(_Forward):
     @staticmethod
     def forward(ctx: Any, call: Call, *inputs: Any) -> Any:
-        outputs, residuals = call.derivation.apply(inputs, call.options)
+        outputs, residuals = _run(call, inputs)
         # 16-bit layers compute in float32: keeping those residuals would cost twice the memory
         _keep(ctx, call, inputs, outputs, residuals if _same_precision(call.derivation, inputs) else None)
         return _single(call.derivation, outputs)
@@ -153,7 +153,7 @@ class _Compiled(_Layer):
 
     @staticmethod
     def forward(call: Call, *inputs: Any) -> Any:
-        return _single(call.derivation, call.derivation.apply(inputs, call.options)[0])
+        return _single(call.derivation, _run(call, inputs)[0])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -163,6 +163,12 @@ class _Compiled(_Layer):
 
 class _Composed(_Forward, _Compiled):
     pass
+
+
+def _run(call: Call, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], Sequence[Any]]:
+    """Outputs and residuals. An output that is an input itself (statistics kept as they are) is copied."""
+    outputs, residuals = call.derivation.apply(inputs, call.options)
+    return tuple(o.clone() if any(o is x for x in inputs) else o for o in outputs), residuals
 
 
 def _keep(

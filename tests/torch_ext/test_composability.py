@@ -16,6 +16,10 @@ from tests.torch_ext.layer_calls import LayerCall, as_tuple, assert_close, calls
 
 CALLS = [pytest.param(*call, id=f"{call[0]}-{call[1].name}") for call in calls(per_layer=2)]
 ONE_EACH = [pytest.param(*call, id=call[0]) for call in calls(per_layer=1)]
+EVALUATION = next(c for c in registry["batch_norm"].cases if not c.options.get("training"))
+ONE_EACH.append(
+    pytest.param("batch_norm", EVALUATION, id="batch_norm in evaluation")
+)  # an input is an output
 each_call = pytest.mark.parametrize(("name", "case"), CALLS)
 each_layer = pytest.mark.parametrize(("name", "case"), ONE_EACH)
 
@@ -224,7 +228,14 @@ def test_transform(name, case, transform):
     ("name", "case"), [pytest.param(*call, id=f"{call[0]}-{call[1].name}") for call in calls()]
 )
 def test_transform_of_every_case(name, case, transform):
-    test_transform(name, case, transform)
+    call = LayerCall(name, case)
+    try:
+        truth = flat(TRANSFORMS[transform](call, call.truth))
+    except (RuntimeError, ValueError, IndexError) as error:
+        pytest.skip(f"PyTorch itself: {error}")
+    if name == "scaled_dot_product_attention" and any(o.isnan().any() for o in truth):
+        pytest.skip("PyTorch itself: NaN for rows that a mask hides, in reverse over forward mode")
+    compare(call, lambda f: TRANSFORMS[transform](call, f), factor=64)
 
 
 # --- dtypes and devices ------------------------------------------------------------------------
