@@ -74,7 +74,7 @@ def node(name, layer, *args):
         (changed(nodes=[{"name": "a"}]), "KeyError: 'layer'"),
         (changed(nodes=[node("a", "add", "q", "x")]), "must exist before it; received 'q'"),
         (changed(leaves={"x": {"form": 3}}), "TypeError"),
-        (changed(nodes=[node("a", "ad")]), "did you mean add"),
+        (changed(nodes=[node("a", "ad")]), "did you mean"),
     ],
 )  # fmt: skip
 def test_what_is_no_architecture_is_refused(text, says):

@@ -57,7 +57,7 @@ def compare(computed: np.ndarray, truth: np.ndarray, allowed: np.ndarray, dtype:
         ratio = error / allowed
         relative = np.where(error == 0, 0.0, error / np.abs(truth))
         worst = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
-        ulp = float(dtype.ulp(truth[worst])) if np.isfinite(truth[worst]) else dtype.largest
+        ulp = _ulp(truth, worst, float(allowed[worst]), dtype)
     passed = bool(ratio[worst] <= 1)
     return Difference(
         passed,
@@ -70,3 +70,12 @@ def compare(computed: np.ndarray, truth: np.ndarray, allowed: np.ndarray, dtype:
         float(truth[worst]),
         None if passed else reduce_errors(np.where(right, 0.0, signed)),
     )
+
+
+def _ulp(truth: np.ndarray, worst: tuple[Any, ...], allowed: float, dtype: Precision) -> float:
+    """An ulp of the true value; zero has none, so there it is one of the largest value beside it."""
+    value = float(truth[worst])
+    if not np.isfinite(value):
+        return dtype.largest
+    beside = float(np.max(np.abs(truth), where=np.isfinite(truth), initial=0.0))
+    return float(dtype.ulp(np.asarray(value or beside or allowed)))

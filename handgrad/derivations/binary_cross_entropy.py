@@ -29,7 +29,8 @@ from handgrad._arrays import namespace
 from handgrad._cases import case, exactly, uniform
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad.derivations._losses import reduce, require_broadcast, require_values, spread
+from handgrad.derivations._fits import broadcastable
+from handgrad.derivations._losses import REDUCTIONS, reduce, require_broadcast, require_values, spread
 
 _SMALLEST = float(np.float32(1e-12))  # a float32 in PyTorch, whatever the dtype
 
@@ -80,11 +81,19 @@ def _check(x, t, w):
         )
 
 
+def fit(rng, shape):
+    """On probabilities of that shape, with a random target, and weights or none."""
+    x = uniform(*shape, low=0.05, high=0.95)
+    w = uniform(*broadcastable(rng, shape), high=2.0) if rng.integers(2) else None
+    return case("fit", x, uniform(*shape), w, reduction=str(rng.choice(REDUCTIONS)))
+
+
 register(
     forward,
     backward,
     torch="torch.nn.functional.binary_cross_entropy",
     differentiable=("x", "t"),
+    fit=fit,
     cases=[
         case("mean", uniform(4, 3, low=0.05, high=0.95), uniform(4, 3)),
         case("sum", uniform(4, 3, low=0.05, high=0.95), uniform(4, 3), reduction="sum"),

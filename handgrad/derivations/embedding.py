@@ -58,13 +58,20 @@ def backward(dy, residuals, *, padding_idx=None, scale_grad_by_freq=False, spars
     return None, scatter_rows(dy, index, n, sparse=sparse)
 
 
+def fit(rng, shape):
+    """Indices of that shape into a small table, one of its rows for padding or none."""
+    n, d = (int(m) for m in rng.integers(2, 6, size=2))
+    padding_idx = int(rng.integers(-n, n)) if rng.integers(2) else None
+    return case("fit", integers(*shape, high=n), normal(n, d), padding_idx=padding_idx)
+
+
 register(
     forward,
     backward,
     torch="torch.nn.functional.embedding",
     differentiable=("w",),
     widen=False,
-    # no fit: the value below it would have to be integers
+    fit=fit,
     # kink: where padding_idx or scaling changes it, the gradient is a rule and no derivative
     cases=[
         case("a sentence", integers(6, high=5), normal(5, 3)),

@@ -29,7 +29,7 @@ register(
     backward,
     torch="torch.log",
     autocast="float32",
-    # no fit: a value of unknown sign may lie outside the domain
+    fit=lambda rng, shape: case("fit", uniform(*shape, low=0.1, high=4.0)),
     cases=[
         case("positive", uniform(4, 5, low=0.1, high=4.0)),
         case("small and large", exactly([0.001, 0.25, 1.0, 1000.0])),

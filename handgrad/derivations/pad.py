@@ -103,11 +103,14 @@ def _check(x, pad, mode, value):
 
 
 def fit(rng, shape):
-    """The last one or two axes, in any mode, by as much as it can."""
+    """The last one or two axes, by as much as it can.
+
+    PyTorch pads d axes of d + 1 or d + 2 in all modes, and of any other number by constants alone.
+    """
     d = min(int(rng.integers(1, 3)), len(shape) - 1)
     if d < 1 or 0 in shape:
         return None
-    mode = str(rng.choice(MODES))
+    mode = str(rng.choice(MODES)) if len(shape) <= d + 2 else "constant"
     pad = [
         int(rng.integers(0, n if mode == "reflect" else n + 1)) for n in shape[: -d - 1 : -1] for _ in "ba"
     ]

@@ -1,9 +1,143 @@
-"""The lecture's networks and worked examples, hand against autograd."""
+"""The lecture's examples and networks, hand against autograd; and its gradient descent, for 1,000 steps."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from handgrad import networks
+from handgrad.checking import allowed, compare, precision, yardsticks
+from handgrad.networks import Network as HandNetwork
 from handgrad.report import Check
+from handgrad.training import trajectory
+from handgrad.worked import Calculation, load, shipped
+from torch_ext import oracles
+from torch_ext.crossval.layers import describe, generator
+from torch_ext.crossval.networks import Network
+
+STEPS = 1000
+_RATE = 0.1
 
 
 def check_lecture(seed: int) -> list[Check]:
-    return []
+    """Every shipped example, then the lecture's models on random batches, then their training."""
+    checks = [check for network in (*_examples(seed), *_models(seed)) for check in network.check()]
+    culprits = [check.layer for check in checks if not check.passed and check.layer]
+    return [*checks, *_training(seed, culprits[0] if culprits else "")]
+
+
+def _examples(seed: int) -> Iterator[Network]:
+    for name in shipped():
+        sheet = load(name)
+        if sheet.model:
+            calculation = Calculation(sheet)
+            values = {**sheet.inputs, **calculation.constants}
+            one = np.ones_like(calculation.values[sheet.target])
+            yield Network(name, "lecture", calculation.graph, values, {sheet.target: one}, seed)
+
+
+def _hand_networks(seed: int) -> dict[str, HandNetwork]:
+    return {
+        "linear regression": networks.linear_regression(3, seed=seed),
+        "logistic regression": networks.logistic_regression(3, seed=seed),
+        "two layers": networks.two_layers(3, 5, seed=seed),
+        "two layers, in columns": networks.two_layers(3, 5, layout="columns", seed=seed),
+        "three layers, categorical": networks.mlp(
+            [3, 6, 5, 4], activation="tanh", loss="cross_entropy", seed=seed
+        ),
+    }
+
+
+def _batch(name: str, network: HandNetwork, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eight random examples, as ``network`` takes them."""
+    rng = generator(seed, name)
+    x = rng.standard_normal((8, 3))
+    y: np.ndarray
+    if network.loss_name == "cross_entropy":
+        y = rng.integers(0, network.widths[-1], 8)
+    elif network.loss_name == "mse_loss":
+        y = rng.standard_normal((8, 1))
+    else:
+        y = rng.integers(0, 2, (8, 1)).astype(float)
+    return (x.T, y.T) if network.layout == "columns" else (x, y)
+
+
+def _models(seed: int) -> Iterator[Network]:
+    for name, network in _hand_networks(seed).items():
+        x, y = network.check(*_batch(name, network, seed))
+        values = {**network.parameters, "x": x, "y": y}
+        values = {edge: values[edge] for edge in network.graph.inputs}
+        (end,) = network.graph.outputs
+        yield Network(name, "lecture", network.graph, values, {end: np.ones(())}, seed)
+
+
+# --- gradient descent against torch.optim.SGD ----------------------------------------------------
+
+
+def _training(seed: int, culprit: str) -> Iterator[Check]:
+    for name, network in _hand_networks(seed).items():
+        x, y = network.check(*_batch(name, network, seed))
+        start = [p.copy() for p in network.parameters.values()]
+        names = list(network.parameters)
+        try:
+            truth = _by_sgd(network, names, start, x, y)
+            *_, last = trajectory(network, x, y, _RATE, STEPS)
+        except Exception as error:
+            for parameter in names:
+                yield _trained(name, parameter, culprit, passed=False, message=f"raises {describe(error)}")
+            continue
+
+        def moved(values: oracles.Arrays, network=network, names=names) -> oracles.Arrays:  # type: ignore[no-untyped-def]
+            *parameters, x, y = values
+            return _by_sgd(network, names, parameters, x, y)
+
+        # a step's rounding is like a little change of its parameters and of its data
+        p = precision("float64")
+        given = [*start, x, y]
+        found = yardsticks(moved, None, given, truth, generator(seed, name, "noise"), draws=1)
+        for parameter, t, yardstick in zip(names, truth, found, strict=True):
+            # every step rounds anew: as good as a sum of so many terms
+            bound = allowed(t, yardstick.noise, p, STEPS * x.size, 0.0)
+            difference = compare(last.parameters[parameter], t, bound, p)
+            yield _trained(
+                name,
+                parameter,
+                culprit if not difference.passed else "",
+                shape=t.shape,
+                **difference.fields(),
+            )
+
+
+def _trained(name: str, parameter: str, layer: str, **fields: object) -> Check:
+    return Check(
+        id=f"{name} / {STEPS} steps of gradient descent / {parameter}",
+        group="lecture",
+        layer=layer,
+        case=name,
+        library="numpy",
+        dtype="float64",
+        oracle="torch.optim.SGD",
+        argument=parameter,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def _by_sgd(
+    network: HandNetwork, names: list[str], start: oracles.Arrays, x: np.ndarray | None, y: np.ndarray | None
+) -> list[np.ndarray]:
+    """The parameters after so many steps of PyTorch's own optimizer on PyTorch's own functions."""
+    parameters = {
+        name: torch.tensor(value, requires_grad=True) for name, value in zip(names, start, strict=True)
+    }
+    data = {"x": torch.tensor(x), "y": torch.tensor(y)}
+    given = {edge: {**parameters, **data}[edge] for edge in network.graph.inputs}
+    optimizer = torch.optim.SGD(parameters.values(), lr=_RATE)
+    (end,) = network.graph.outputs
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        values = network.graph.evaluate(given, oracles.reference)
+        values[end].backward()
+        optimizer.step()
+    return [parameter.detach().numpy() for parameter in parameters.values()]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,6 +51,27 @@ class Limit:
         return compare(computed, self.truth, self.refined(), p)
 
 
+class Scale(NamedTuple):
+    """What is rounded on the way, whatever the formula, so that no result is known better.
+
+    largest   the largest number that goes in or comes out: an output is known to u largest
+    loss      the sum of |dy| (|y| + largest) over all outputs. A change of x that moves sum(dy y) by
+              less than its own rounding cannot be seen: dx is known to u loss / |x|, also where it
+              cancels exactly
+    """
+
+    largest: float
+    loss: float
+
+    @classmethod
+    def of(cls, cotangents: Iterable[Any], outputs: Iterable[Any], values: Iterable[Any]) -> Scale:
+        finite = [np.abs(v[np.isfinite(v)]) for v in values if v is not None and v.dtype == np.float64]
+        largest = max((float(np.max(v, initial=0.0)) for v in finite), default=0.0)
+        pairs = zip(cotangents, outputs, strict=True)
+        terms = [np.abs(dy) * (np.abs(y) + largest) for dy, y in pairs if dy is not None and y is not None]
+        return cls(largest, sum(float(np.sum(term)) for term in terms))
+
+
 def limits(
     evaluate: Evaluate,
     values: Arrays,
@@ -60,15 +82,13 @@ def limits(
     rounding: Callable[[np.random.Generator], Arrays] | None = None,
     fixed: Sequence[int] = (),
     arguments: Arrays | None = None,
-    loss: float = 0.0,
+    scale: Scale | None = None,
 ) -> list[Limit]:
     """A limit for each result of ``evaluate(values, torch dtype)``, the reference.
 
     ``rounding(rng)``: the reference with every intermediate value nudged (for whole networks), in
     place of nudged inputs alone. ``fixed``: positions of values that must not be moved.
-    ``arguments``: for each result that is a gradient, the x it belongs to; ``loss``: the sum of
-    |dy y| over all outputs. A change of x that moves this sum by less than its own rounding cannot
-    be seen, so that dx is known to u loss / |x|, also where it is zero by an exact cancellation.
+    ``arguments``: for each result that is a gradient, the x it belongs to; ``scale``: see there.
     """
     p = precision(dtype)
     low = None if dtype == "float64" else getattr(torch, dtype)
@@ -94,9 +114,8 @@ def limits(
 
         def refined() -> np.ndarray:
             x = None if arguments is None else arguments[i]
-            return bound(DEVIATIONS * own_noise()[i]) + (
-                0.0 if x is None else ROUNDED * p.unit * loss / _magnitude(x)
-            )
+            unseen = 0.0 if scale is None else scale.largest if x is None else scale.loss / _magnitude(x)
+            return bound(DEVIATIONS * own_noise()[i]) + ROUNDED * p.unit * unseen
 
         return Limit(t, bound(OWN * found[i].own), dtype, None if low else refined)
 

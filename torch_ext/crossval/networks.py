@@ -7,7 +7,7 @@ that one wrong layer is named and its neighbours are not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from handgrad.graph import Graph, Node
 from handgrad.report import Check
 from torch_ext import oracles
 from torch_ext.crossval.layers import describe, generator
-from torch_ext.crossval.limits import Limit, limits
+from torch_ext.crossval.limits import Limit, Scale, limits
 
 Values = Mapping[str, np.ndarray]
 
@@ -87,7 +87,7 @@ class Network:
             elements,
             rng,
             arguments=[*(None for _ in truth.outputs), *inputs],
-            loss=_loss(cotangents, truth.outputs),
+            scale=Scale.of(cotangents, truth.outputs, [*inputs, *truth.outputs]),
         )
         names = [*derivation.outputs, *(f"d_{n}" for n in derivation.input_names(len(inputs)))]
         for name, a, limit in zip(names, [*outputs, *gradients], each, strict=True):
@@ -212,7 +212,11 @@ class _Reference:
             network.rng("noise"),
             lambda rng: listed(self.run(rng=rng)),
             arguments=[network.values.get(name.removeprefix("d_")) for name in truth],
-            loss=_loss(network.cotangents.values(), [self.values[e] for e in network.cotangents]),
+            scale=Scale.of(
+                network.cotangents.values(),
+                [self.values[e] for e in network.cotangents],
+                self.values.values(),
+            ),
         )
         self.limits = dict(zip(truth, each, strict=True))
 
@@ -239,12 +243,6 @@ class _Reference:
         values = self.network.graph.evaluate(given, call)
         wanted = [edge for edge, v in values.items() if v.requires_grad]
         return _arrays(values), _gradients(self.network, values, wanted)
-
-
-def _loss(cotangents: Iterable[np.ndarray | None], outputs: Iterable[np.ndarray | None]) -> float:
-    """The sum of |dy y| over all outputs."""
-    pairs = zip(cotangents, outputs, strict=True)
-    return sum(float(np.sum(np.abs(dy * y))) for dy, y in pairs if dy is not None and y is not None)
 
 
 def _detached(derivation: Derivation, args: Sequence[Any]) -> list[Any]:
