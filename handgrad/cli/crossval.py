@@ -71,7 +71,7 @@ def command(
             architectures,
             jobs or -1,
             layers or None,
-            () if layers else shipped_examples(),
+            shipped_examples(),
             lambda done, total, label: bar.update(task, completed=done, total=total, description=label),
         )
     write_reports(record, reports, derivation_url=DERIVATIONS)
