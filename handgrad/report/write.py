@@ -17,8 +17,8 @@ from handgrad.report.record import Record
 from handgrad.report.schema import to_json
 
 
-def write_atomically(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text so that a reader sees the old file or the new one, never a part.
+def write_atomically(path: str | Path, text: str | bytes) -> Path:
+    """Write UTF-8 text, or bytes, so that a reader sees the old file or the new one, never a part.
 
     The text goes to a temporary file in the same folder, to the disk, then over ``path`` (what
     a link points to, where it is one). Folders are made. Raises :class:`ReportError`.
@@ -26,7 +26,7 @@ def write_atomically(path: str | Path, text: str) -> Path:
     return write_together({Path(path): text})[0]
 
 
-def write_together(texts: Mapping[Path, str]) -> list[Path]:
+def write_together(texts: Mapping[Path, str | bytes]) -> list[Path]:
     """Several files, each as `write_atomically` does it: all are on the disk before the first
     takes its place, so that a full disk leaves every old file as it was."""
     parts: list[tuple[Path, Path]] = []
@@ -54,10 +54,11 @@ def _reserve(path: Path) -> tuple[Path, Path]:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part"), target
 
 
-def _write(part: Path, text: str) -> None:
+def _write(part: Path, text: str | bytes) -> None:
     # A lone surrogate cannot be UTF-8; its escape can, and in JSON means the same.
-    with open(part, "x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.write(text)
+    data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
+    with open(part, "xb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
