@@ -13,7 +13,7 @@ See docs/decisions/double-backward.md and docs/decisions/forward-mode.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -142,7 +142,7 @@ class _Forward(_Layer):
 class _Eager(_Forward):
     @staticmethod
     def forward(ctx: Any, call: Call, *inputs: Any) -> Any:
-        outputs, residuals = _run(call, inputs)
+        outputs, residuals = _run(call, inputs, _without_its_base)
         # 16-bit layers compute in float32: keeping those residuals would cost twice the memory
         _keep(ctx, call, inputs, outputs, residuals if _same_precision(call.derivation, inputs) else None)
         return _single(call.derivation, outputs)
@@ -153,7 +153,7 @@ class _Compiled(_Layer):
 
     @staticmethod
     def forward(call: Call, *inputs: Any) -> Any:
-        return _single(call.derivation, _run(call, inputs)[0])
+        return _single(call.derivation, call.derivation.apply(inputs, call.options)[0])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -162,13 +162,29 @@ class _Compiled(_Layer):
 
 
 class _Composed(_Forward, _Compiled):
-    pass
+    @staticmethod
+    def forward(call: Call, *inputs: Any) -> Any:
+        return _single(call.derivation, _run(call, inputs, Tensor.clone)[0])
 
 
-def _run(call: Call, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], Sequence[Any]]:
-    """Outputs and residuals. An output that is an input itself (statistics kept as they are) is copied."""
+def _run(call: Call, inputs: Sequence[Any], own: Callable[[Tensor], Tensor]) -> tuple[Any, Any]:
+    """Outputs and residuals. No output is an input or a view, which could not be changed in place."""
     outputs, residuals = call.derivation.apply(inputs, call.options)
-    return tuple(o.clone() if any(o is x for x in inputs) else o for o in outputs), residuals
+    return tuple(_independent(o, inputs, own) for o in outputs), residuals
+
+
+def _independent(y: Tensor, inputs: Sequence[Any], own: Callable[[Tensor], Tensor]) -> Tensor:
+    if any(y is x for x in inputs):
+        return y.clone()
+    if not y._is_view():
+        return y
+    of_input = any(isinstance(x, Tensor) and (y._base is x or y._base is x._base) for x in inputs)
+    return y.clone() if of_input else own(y)
+
+
+def _without_its_base(y: Tensor) -> Tensor:
+    """A view of an intermediate as a tensor of its own, in the same memory."""
+    return y.new_empty(0).set_(y) if type(y) is Tensor else y.clone()  # type: ignore[call-overload]
 
 
 def _keep(

@@ -31,7 +31,7 @@ from torch_ext.functional._arithmetic import multiply as multiply
 from torch_ext.functional._arithmetic import reshape as reshape
 from torch_ext.functional._arithmetic import square as square
 from torch_ext.functional._arithmetic import subtract as subtract
-from torch_ext.functional._arithmetic import sum as sum  # noqa: A004 - the field's name
+from torch_ext.functional._arithmetic import sum as sum
 from torch_ext.functional._arithmetic import transpose as transpose
 from torch_ext.functional._common import apply
 from torch_ext.functional._layers import batch_norm as batch_norm

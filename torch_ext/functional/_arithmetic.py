@@ -48,7 +48,7 @@ def _binary(name: str, a: Operand, b: Operand, **options: Any) -> Tensor:
                 f"{name} needs tensors or numbers; received {type(value).__name__}; convert it with "
                 "torch.as_tensor."
             )
-    dtype = torch.result_type(a, b)
+    dtype = _result_type(a, b)
     y: Tensor = apply(name, _tensor(a, b, dtype), _tensor(b, a, dtype), **options)
     # the formula may have computed 16-bit floats in float32
     return y.to(dtype) if dtype.is_floating_point and y.dtype != dtype else y
@@ -65,9 +65,40 @@ def _tensor(value: Operand, other: Operand, dtype: torch.dtype) -> Tensor:
     return torch.scalar_tensor(value, dtype=dtype, device=device)
 
 
+def _result_type(a: Operand, b: Operand) -> torch.dtype:
+    """``torch.result_type``, which compilers cannot trace.
+
+    Tensors with axes rank before those without, and these before numbers. The lower in rank counts
+    only if it is of a higher kind: booleans, integers, real numbers, complex numbers.
+    """
+    (rank_a, dtype_a), (rank_b, dtype_b) = _rank(a), _rank(b)
+    if rank_a > rank_b and _kind(dtype_a) >= _kind(dtype_b):
+        return dtype_a
+    if rank_b > rank_a and _kind(dtype_b) >= _kind(dtype_a):
+        return dtype_b
+    return torch.promote_types(dtype_a, dtype_b)
+
+
+def _rank(value: Operand) -> tuple[int, torch.dtype]:
+    if isinstance(value, Tensor):
+        return (2 if value.ndim else 1), value.dtype
+    if isinstance(value, bool):
+        return 0, torch.bool
+    if isinstance(value, int):
+        return 0, torch.int64
+    real = torch.get_default_dtype()
+    return 0, real if isinstance(value, float) else real.to_complex()
+
+
+def _kind(dtype: torch.dtype) -> int:
+    if dtype.is_complex:
+        return 3
+    return 2 if dtype.is_floating_point else int(dtype != torch.bool)
+
+
 def _check_alpha(layer: str, a: Operand, b: Operand, alpha: Number) -> None:
     if not isinstance(alpha, int) and alpha != 1:
-        dtype = torch.result_type(a, b)
+        dtype = _result_type(a, b)
         if not (dtype.is_floating_point or dtype.is_complex):
             raise RuntimeError(f"{layer} of integers needs an integer alpha; received {alpha}; round it.")
 

@@ -137,7 +137,7 @@ def nll_loss(
 
 def _regression(layer: str, x: Tensor, t: Tensor) -> None:
     need_tensors(layer, input=x, target=t)
-    if not torch.result_type(x, t).is_floating_point:
+    if not (x.is_floating_point() or t.is_floating_point()):
         need_floats(layer, allow_complex=layer == "l1_loss", input=x)
     if x.shape != t.shape:
         warnings.warn(
