@@ -35,7 +35,7 @@ format: $(SETUP)  ## ruff's own formatting and fixes
 	$(BIN)/ruff format .
 
 examples: $(SETUP)  ## write the committed example reports again
-	$(BIN)/handgrad crossval --architectures 20 --reports reports/example
+	$(BIN)/python reports/example/make.py
 
 docs: $(SETUP)  ## the documentation as a site
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'

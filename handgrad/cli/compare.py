@@ -24,6 +24,9 @@ def command(context: click.Context, old: str, new: str, as_json: bool, as_markdo
     allows does not.
 
     Exits 1 where something regressed, and 0 where nothing did.
+
+    \b
+    Example: handgrad compare baseline/report.json reports/latest/report.json
     """
     if as_json and as_markdown:
         raise InputError("one form is printed; received --json and --markdown; leave out one of them.")

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from handgrad._derivation import registry
 from handgrad.cli import require_torch, terminal
 
 DERIVATIONS = "../../handgrad/derivations"
@@ -55,6 +56,8 @@ def command(
     from handgrad.worked import shipped_examples
     from torch_ext.crossval import crossval
 
+    for name in layers:
+        registry[name]  # an unknown one raises
     write_atomically(reports / ".writable", "")  # a run of minutes should not end in "cannot write"
     (reports / ".writable").unlink()
     columns = (

@@ -1,0 +1,32 @@
+"""Write the committed example reports again: `make examples`.
+
+``reports/example/right`` is a cross-validation of a few layers; ``reports/example/mistake`` is the same
+with a wrong layer norm; ``reports/example/comparison.md`` compares the two.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from handgrad.report import compare, write_atomically, write_reports
+from handgrad.worked import shipped_examples
+from tests.mistakes import planted
+from torch_ext.crossval import crossval
+
+FOLDER = Path(__file__).parent
+LAYERS = ["gelu", "layer_norm"]
+DERIVATIONS = "../../../handgrad/derivations"
+
+
+def record(examples=()):
+    return crossval(architectures=4, layers=LAYERS, jobs=1, examples=examples).stable()
+
+
+if __name__ == "__main__":
+    right = record(shipped_examples())
+    with planted("layer_norm", "else dy * xhat", "else dy * xhat / rstd"):
+        wrong = record(shipped_examples())
+    write_reports(right, FOLDER / "right", derivation_url=DERIVATIONS)
+    write_reports(wrong, FOLDER / "mistake", derivation_url=DERIVATIONS)
+    print(write_atomically(FOLDER / "comparison.md", compare(right, wrong).to_markdown()))
