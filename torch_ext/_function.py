@@ -13,12 +13,12 @@ See docs/decisions/double-backward.md and docs/decisions/forward-mode.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from handgrad import _arrays
 from handgrad._derivation import Derivation
@@ -142,7 +142,9 @@ class _Forward(_Layer):
 class _Eager(_Forward):
     @staticmethod
     def forward(ctx: Any, call: Call, *inputs: Any) -> Any:
-        outputs, residuals = _run(call, inputs, _without_its_base)
+        outputs, residuals = _run(call, inputs)
+        if True not in ctx.needs_input_grad and forward_ad._current_level < 0:
+            return _single(call.derivation, outputs)
         # 16-bit layers compute in float32: keeping those residuals would cost twice the memory
         _keep(ctx, call, inputs, outputs, residuals if _same_precision(call.derivation, inputs) else None)
         return _single(call.derivation, outputs)
@@ -153,7 +155,7 @@ class _Compiled(_Layer):
 
     @staticmethod
     def forward(call: Call, *inputs: Any) -> Any:
-        return _single(call.derivation, call.derivation.apply(inputs, call.options)[0])
+        return _single(call.derivation, _run(call, inputs)[0])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -162,29 +164,23 @@ class _Compiled(_Layer):
 
 
 class _Composed(_Forward, _Compiled):
-    @staticmethod
-    def forward(call: Call, *inputs: Any) -> Any:
-        return _single(call.derivation, _run(call, inputs, Tensor.clone)[0])
+    pass
 
 
-def _run(call: Call, inputs: Sequence[Any], own: Callable[[Tensor], Tensor]) -> tuple[Any, Any]:
+def _run(call: Call, inputs: Sequence[Any]) -> tuple[tuple[Tensor, ...], Sequence[Any]]:
     """Outputs and residuals. No output is an input or a view, which could not be changed in place."""
     outputs, residuals = call.derivation.apply(inputs, call.options)
-    return tuple(_independent(o, inputs, own) for o in outputs), residuals
+    return tuple(_independent(y, inputs) for y in outputs), residuals
 
 
-def _independent(y: Tensor, inputs: Sequence[Any], own: Callable[[Tensor], Tensor]) -> Tensor:
+def _independent(y: Tensor, inputs: Sequence[Any]) -> Tensor:
+    """An output as a tensor of its own. A view of an intermediate may keep that one's memory."""
     if any(y is x for x in inputs):
         return y.clone()
-    if not y._is_view():
-        return y
-    of_input = any(isinstance(x, Tensor) and (y._base is x or y._base is x._base) for x in inputs)
-    return y.clone() if of_input else own(y)
-
-
-def _without_its_base(y: Tensor) -> Tensor:
-    """A view of an intermediate as a tensor of its own, in the same memory."""
-    return y.new_empty(0).set_(y) if type(y) is Tensor else y.clone()  # type: ignore[call-overload]
+    if torch.compiler.is_compiling() or y._is_view():  # a compiler cannot ask, and pays nothing
+        view: Tensor = torch.ops.aten._unsafe_view.default(y, y.shape)
+        return view
+    return y
 
 
 def _keep(

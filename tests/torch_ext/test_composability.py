@@ -340,9 +340,10 @@ def test_compile_every_function(name):
     [
         lambda x: functional.silu(x * 2, inplace=True),
         lambda x: functional.dropout(x * 2, 0.5, inplace=True),
+        lambda x: functional.relu(functional.max_pool2d(x[None], 2), inplace=True),
         lambda x: functional.add(x, 2.5, alpha=3),
     ],
-    ids=["in place", "dropout in place", "a number"],
+    ids=["in place", "dropout in place", "in place after pooling", "a number"],
 )
 def test_compile_options(f):
     torch._dynamo.reset()
