@@ -88,8 +88,7 @@ class Network:
 
     def forward(self, x: Any, y: Any) -> Pass:
         """The forward pass: every value of the graph, and what the backward pass needs."""
-        x, y = self.check(x, y)
-        return self.graph.forward({"x": x, "y": y, **self.parameters})
+        return self._forward(*self.check(x, y))
 
     def loss(self, x: Any, y: Any) -> float:
         """L, averaged over the examples."""
@@ -111,7 +110,7 @@ class Network:
     def descend(self, x: Array, y: Array, lr: float) -> float:
         """:meth:`step` for x and y that :meth:`check` has returned."""
         with np.errstate(over="ignore", invalid="ignore"):
-            passed = self.graph.forward({"x": x, "y": y, **self.parameters})
+            passed = self._forward(x, y)
             gradients = self._backward(passed)
             updated = {name: w - lr * gradients[name] for name, w in self.parameters.items()}
         loss = float(passed.values["L"])
@@ -123,6 +122,11 @@ class Network:
         )
         self.parameters = updated
         return loss
+
+    def _forward(self, x: Array, y: Array) -> Pass:
+        if self.layout == "columns" and self.loss_name == "cross_entropy":
+            y = y.T  # probabilities, as z2_rows; class indices (N,) stay as they are
+        return self.graph.forward({"x": x, "y": y, **self.parameters})
 
     def _backward(self, passed: Pass) -> Values:
         gradients = passed.backward(wanted=self.parameters)
