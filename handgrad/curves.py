@@ -51,9 +51,7 @@ def save_curve(losses: Sequence[float], path: str | Path, *, title: str = "") ->
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with matplotlib.rc_context(same):
         figure = Figure(figsize=(6, 3.5), layout="constrained")
-        axes = figure.add_subplot(
-            xlabel="step", ylabel="loss of the batch", title=title or None
-        )
+        axes = figure.add_subplot(xlabel="step", ylabel="loss of the batch", title=title or None)
         # few steps are points: a line through one would not show
         axes.plot(range(1, len(losses) + 1), losses, "o-" if len(losses) < 10 else "-", linewidth=1.2)
         axes.set_ylim(bottom=0)

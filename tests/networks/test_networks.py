@@ -122,6 +122,16 @@ def test_batches_take_every_example_once_before_a_new_shuffle():
     assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
 
 
+def test_a_progress_bar_on_a_terminal_alone(monkeypatch, capsys):
+    network = mlp([2, 4, 1])
+    assert len(train(network, *xor(), 0.5, 3, progress=True)) == 3
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert len(train(network, *xor(), 0.5, 3, progress=True)) == 3
+    assert "training" in capsys.readouterr().err
+
+
 def test_no_steps():
     network = mlp([2, 4, 1])
     before = network.parameters
