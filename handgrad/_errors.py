@@ -26,6 +26,14 @@ class UnknownDerivation(HandgradError, KeyError):
         return str(self.args[0])
 
 
+class LayerError(HandgradError):
+    """A layer fails on inputs that it says it fits: its own mistake, so that it is named."""
+
+    def __init__(self, layer: str, error: BaseException) -> None:
+        super().__init__(f"{layer} raises {type(error).__name__}: {error}")
+        self.layer = layer
+
+
 class DuplicateDerivation(HandgradError, ValueError):
     """A name is registered twice."""
 

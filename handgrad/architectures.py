@@ -18,7 +18,7 @@ import numpy as np
 from handgrad._arrays import Array, Shape, is_floating, size
 from handgrad._cases import Case, Spec
 from handgrad._derivation import Derivation, registry
-from handgrad._errors import InputError, require
+from handgrad._errors import InputError, LayerError, require
 from handgrad.graph import Graph, Node
 
 FORMAT = "handgrad-architecture"
@@ -160,7 +160,10 @@ class _Builder:
         for _ in range(8 if choices else 0):
             name = str(self.rng.choice(choices))
             fit = registry[name].fit
-            case = fit(self.rng, self.shape(value)) if fit is not None else None
+            try:
+                case = fit(self.rng, self.shape(value)) if fit is not None else None
+            except Exception as error:
+                raise LayerError(name, error) from error
             if case is not None and (result := self.place(registry[name], case, value)):
                 return result
         return value
@@ -229,7 +232,10 @@ class _Builder:
     def apply(self, layer: str, *args: str | None, **options: Any) -> str | None:
         """Add a node; None (and no node) where its value would be too large or not finite."""
         derivation = registry[layer]
-        outputs, _ = derivation.apply([None if a is None else self.values[a] for a in args], options)
+        try:
+            outputs, _ = derivation.apply([None if a is None else self.values[a] for a in args], options)
+        except Exception as error:
+            raise LayerError(layer, error) from error
         if size(outputs[0].shape) > _LARGEST or not np.all(np.abs(outputs[0]) < 1e3):
             return None
         name = self.graph.apply(layer, *args, **options)

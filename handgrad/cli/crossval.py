@@ -53,7 +53,6 @@ def command(
     """
     require_torch("crossval")
     from handgrad.report import to_json, to_text, write_atomically, write_reports
-    from handgrad.worked import shipped_examples
     from torch_ext.crossval import crossval
 
     for name in layers:
@@ -74,7 +73,6 @@ def command(
             architectures,
             jobs or -1,
             layers or None,
-            shipped_examples(),
             lambda done, total, label: bar.update(task, completed=done, total=total, description=label),
         )
     write_reports(record, reports, derivation_url=DERIVATIONS)

@@ -27,6 +27,12 @@ class Change:
     old: Check | None
     new: Check | None
     printed: bool = False  # a printed number of a worked example, not a check of the code
+    cause: Check | None = None  # a case that now fails as a whole, by which this check vanished
+
+    @property
+    def place(self) -> str:
+        """Where to look: the layer (or group), of the cause where there is one."""
+        return (self.cause or self.check).place
 
     @property
     def check(self) -> Check:
@@ -102,8 +108,14 @@ class Comparison:
 
     @property
     def regressed_layers(self) -> tuple[str, ...]:
-        """The layers (or groups, where no layer is named) that regressed, worst first."""
-        return tuple(dict.fromkeys(c.check.place for c in self.changes if c.gates))
+        """The layers (or groups, where no layer is named) that regressed, worst first.
+
+        A wrong layer also makes printed numbers wrong that are computed with it: a worked example is
+        named only where no layer is.
+        """
+        gating = [c for c in self.changes if c.gates]
+        named = any((c.cause or c.check).layer for c in gating)
+        return tuple(dict.fromkeys(c.place for c in gating if not (c.printed and named)))
 
     @property
     def still_failing(self) -> int:
@@ -114,7 +126,7 @@ class Comparison:
     @property
     def by_layer(self) -> dict[str, dict[str, int]]:
         """How many changes of each kind each layer has, those that regressed first."""
-        parts = split(self.changes, lambda change: change.check.place)
+        parts = split(self.changes, lambda change: change.place)
         return {place: dict(Counter(change.kind for change in part)) for place, part in parts}
 
     @property
@@ -191,7 +203,11 @@ def compare(old: Record, new: Record) -> Comparison:
     for printed in (False, True):
         parts = [_printed(r) if printed else r.checks for r in (old, new)]
         before, now = ({check.id: check for check in part} for part in parts)
-        pairs = (Change(before.get(n), now.get(n), printed) for n in before.keys() | now.keys())
+        whole = {(c.group, c.case): c for c in now.values() if not c.passed and c.id == f"{c.case} / call"}
+        pairs = (
+            Change(b, n, printed, whole.get((b.group, b.case)) if b and not n else None)
+            for b, n in ((before.get(name), now.get(name)) for name in before.keys() | now.keys())
+        )
         changed += [change for change in pairs if change.kind]
     return Comparison(old, new, tuple(sorted(changed, key=_order)))
 
@@ -240,7 +256,7 @@ def _error(check: Check | None) -> str:
 def _row(change: Change) -> tuple[str, ...]:
     new = change.new
     return (
-        change.check.place,
+        change.place,
         change.check.id,
         _error(change.old),
         _error(new),

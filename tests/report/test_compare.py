@@ -173,3 +173,13 @@ def test_the_command_refuses_bad_input(reports: tuple[str, str], arguments: list
     run = CliRunner().invoke(command, [*files, *arguments])
     assert isinstance(run.exception, InputError)
     assert run.output == ""
+
+
+def test_checks_that_vanish_with_their_whole_case_are_laid_to_its_cause():
+    """A network that can no longer be built loses the checks of all its layers, by the fault of one."""
+    old = record(Check(id="net 3 / relu0 / d_x", group="nets", passed=True, case="net 3", layer="relu"))
+    new = record(Check(id="net 3 / call", group="nets", passed=False, case="net 3", layer="linear"))
+    result = compare(old, new)
+    assert not result.passed
+    assert result.regressed_layers == ("linear",)
+    assert [change.check.layer for change in result.vanished] == ["relu"]

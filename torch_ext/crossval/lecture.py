@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,9 +10,9 @@ import torch
 from handgrad import networks
 from handgrad.checking import allowed, compare, precision, yardsticks
 from handgrad.networks import Network as HandNetwork
-from handgrad.report import Check
+from handgrad.report import Check, Example
 from handgrad.training import trajectory
-from handgrad.worked import Calculation, load, shipped
+from handgrad.worked import Calculation, judge, load, shipped
 from torch_ext import oracles
 from torch_ext.crossval.layers import describe, generator
 from torch_ext.crossval.networks import Network
@@ -23,19 +23,55 @@ _RATE = 0.1
 
 def check_lecture(seed: int) -> list[Check]:
     """Every shipped example, then the lecture's models on random batches, then their training."""
-    checks = [check for network in (*_examples(seed), *_models(seed)) for check in network.check()]
+    checks = [check for name in shipped() for check in check_example(name, seed)]
+    checks += [check for network in _models(seed) for check in network.check()]
     culprits = [check.layer for check in checks if not check.passed and check.layer]
     return [*checks, *_training(seed, culprits[0] if culprits else "")]
 
 
-def _examples(seed: int) -> Iterator[Network]:
+def judge_examples(checks: Sequence[Check]) -> tuple[list[Example], list[Check]]:
+    """The shipped sheets judged, and for each a check that its verdicts are those it declares.
+
+    ``checks``: those of :func:`check_lecture`. A layer that they find wrong explains a sheet that
+    is judged otherwise, or not at all.
+    """
+    culprit = next((c.layer for c in checks if c.group == "lecture" and not c.passed and c.layer), "")
+    examples, verdicts = [], []
     for name in shipped():
-        sheet = load(name)
-        if sheet.model:
-            calculation = Calculation(sheet)
-            values = {**sheet.inputs, **calculation.constants}
-            one = np.ones_like(calculation.values[sheet.target])
-            yield Network(name, "lecture", calculation.graph, values, {sheet.target: one}, seed)
+        message = ""
+        try:
+            judgement = judge(load(name), svg=True)
+            examples.append(judgement.example)
+            message = "; ".join(judgement.surprises)
+        except Exception as error:
+            message = f"raises {describe(error)}"
+        verdicts.append(
+            Check(
+                id=f"{name} / verdicts",
+                group="lecture",
+                passed=not message,
+                layer=culprit if message else "",
+                case=name,
+                argument="verdicts on what is printed",
+                message=message,
+            )
+        )
+    return examples, verdicts
+
+
+def check_example(name: str, seed: int) -> list[Check]:
+    """A shipped sheet's graph, hand against autograd; where it cannot be computed, a failed check says so."""
+    sheet = load(name)
+    if not sheet.model:
+        return []
+    try:
+        calculation = Calculation(sheet)
+        values = {**sheet.inputs, **calculation.constants}
+        one = np.ones_like(calculation.values[sheet.target])
+        return Network(name, "lecture", calculation.graph, values, {sheet.target: one}, seed).check()
+    except Exception as error:
+        message = f"raises {describe(error)}"
+        return [Check(id=f"{name} / call", group="lecture", passed=False, case=name, message=message)]
 
 
 def _hand_networks(seed: int) -> dict[str, HandNetwork]:

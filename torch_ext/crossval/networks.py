@@ -18,6 +18,7 @@ from torch import Tensor
 import torch_ext
 from handgrad._arrays import size
 from handgrad._derivation import Derivation
+from handgrad._errors import LayerError
 from handgrad.architectures import generate
 from handgrad.checking import nudge
 from handgrad.graph import Graph, Node
@@ -155,8 +156,16 @@ def check_architecture(seed: int) -> list[Check]:
         return architecture(seed).check()
     except Exception as error:
         name = f"architecture {seed}"
-        message = f"raises {describe(error)}"
-        return [Check(id=f"{name} / call", group="architectures", passed=False, case=name, message=message)]
+        return [
+            Check(
+                id=f"{name} / call",
+                group="architectures",
+                passed=False,
+                layer=error.layer if isinstance(error, LayerError) else "",
+                case=name,
+                message=f"raises {describe(error)}",
+            )
+        ]
 
 
 def architecture(seed: int) -> Network:

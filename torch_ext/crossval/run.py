@@ -16,9 +16,9 @@ import torch
 
 import handgrad
 from handgrad._derivation import registry
-from handgrad.report import Check, Example, Record
+from handgrad.report import Check, Record
 from torch_ext.crossval.layers import check_layer
-from torch_ext.crossval.lecture import check_lecture
+from torch_ext.crossval.lecture import check_lecture, judge_examples
 from torch_ext.crossval.networks import check_architectures
 
 _CHUNK = 10  # architectures a task
@@ -67,7 +67,6 @@ def crossval(
     architectures: int = 200,
     jobs: int = -1,
     layers: Sequence[str] | None = None,
-    examples: Sequence[Example] = (),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Record:
     """Compare every hand derivation with autograd and with numerical truths.
@@ -76,7 +75,6 @@ def crossval(
     architectures   how many random networks (>= 0)
     jobs            worker processes; -1 means one for each core; 1 stays in this process
     layers          names of the derivations to check alone (default: all)
-    examples        worked examples, already judged, to go into the record
     progress        called with (tasks done, tasks in all, the last one's label)
 
     Raises UnknownDerivation for a layer that is not registered.
@@ -90,6 +88,8 @@ def crossval(
         seconds[task.group] += took
         if progress is not None:
             progress(done, len(work), task.label)
+    examples, verdicts = judge_examples(checks)
+    checks = [*verdicts, *checks]
     return Record(
         title="Cross-validation",
         seed=seed,
