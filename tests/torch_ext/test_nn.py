@@ -246,3 +246,31 @@ def test_a_compiled_network_trains_as_an_eager_one():
             loss(f(x), t).backward()
     assert_close(tuple(p.grad for p in twin.parameters()), tuple(p.grad for p in net.parameters()), factor=8)
     assert_close(tuple(twin.buffers()), tuple(net.buffers()))
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch was built without it")
+@pytest.mark.parametrize("kind", ["DDP", "FSDP"])
+def test_distributed_training(kind):
+    """One process is enough to see that hooks and sharded parameters meet our Functions."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    def network(h):
+        torch.manual_seed(0)
+        return nn.Sequential(h.Linear(3, 4), h.LayerNorm(4), h.GELU(), h.Linear(4, 2))
+
+    ours, theirs, x = network(torch_ext.nn), network(nn), torch.randn(5, 3)
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        if kind == "DDP":
+            f = nn.parallel.DistributedDataParallel(ours)
+        else:
+            f = fully_shard(ours, mesh=init_device_mesh("cpu", (1,)))
+        f(x).square().sum().backward()
+        theirs(x).square().sum().backward()
+        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+            g = p.grad if kind == "DDP" else p.grad.full_tensor()
+            assert_close(g, q.grad, factor=8)
+    finally:
+        torch.distributed.destroy_process_group()
