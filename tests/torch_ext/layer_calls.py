@@ -176,14 +176,17 @@ def calls(*, per_layer=None, kinks=False, sparse=False):
             yield name, case
 
 
-def assert_close(ours, theirs, *, factor=1.0, nearby=None):
+def assert_close(ours, theirs, *, factor=1.0, nearby=None, inputs=()):
     """Equal but for rounding: at most one rounding for each number that may have gone into a sum.
 
     ``nearby`` is the same truth for inputs changed in their last bit: what that moves, rounding may.
+    ``inputs``: numbers of their size are rounded on the way (a mean of 1e4 is taken away from them).
     """
     ours, theirs = as_tuple(ours), as_tuple(theirs)
     nearby = theirs if nearby is None else as_tuple(nearby)
     assert len(ours) == len(theirs)
+    sizes = [float(x.detach().abs().max()) for x in inputs if x.numel() and x.isfinite().all()]
+    largest = max(sizes, default=1.0)
     count = sum(x.numel() for x in theirs if x is not None)
     for a, b, c in zip(ours, theirs, nearby, strict=True):
         if a is None or b is None:
@@ -199,7 +202,7 @@ def assert_close(ours, theirs, *, factor=1.0, nearby=None):
             assert torch.equal(a, b)
             continue
         finite = b[b.isfinite()].abs()
-        scale = max(float(finite.max()) if finite.numel() else 0.0, 1.0)  # inputs are of order 1
+        scale = max(float(finite.max()) if finite.numel() else 0.0, largest)
         atol = factor * (32 + count) * torch.finfo(b.dtype).eps * scale
         moved = (b - c).abs()[b.isfinite() & c.isfinite()]
         atol += factor * (float(moved.max()) if moved.numel() else 0.0)
