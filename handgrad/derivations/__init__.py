@@ -1,4 +1,21 @@
-"""One file a layer: the only home of its derivation. One import line here makes it known."""
+"""One file a layer: the only home of its derivation. One import line here makes it known.
+
+How to read one.  L is the loss, one real number, however many layers follow. dy is short for ∂L/∂y and dx for
+∂L/∂x, each in the shape of its array; ``backward`` is given dy and finds dx:
+    dx_k = Σ_i dy_i ∂y_i/∂x_k      the chain rule: a sum over all y_i that x_k goes into
+[i = k] is 1 where i = k, else 0.  ⊙ is a product element by element.  In the code x̂ is ``xhat``, dx̂
+``dxhat``, and 1/sqrt(σ² + ε) ``rstd``.  A layer that is itself a loss calls its output L, and dy dL.
+
+forward(inputs) returns y and the residuals: whatever backward needs of the way there.
+backward(dy, residuals) returns one gradient for each input, None for one that has none. ``needs``,
+where it asks for it, says which gradients are wanted.
+
+Broadcasting.  An input that was broadcast was copied, and its gradient is the sum over the copies.
+``backward`` leaves that sum to its caller, which knows the shape of every input (``_arrays.unbroadcast``).
+
+Complex numbers.  dz is ∂L/∂Re z + i ∂L/∂Im z, as in PyTorch. Then y = w x gives dx = conj(w) dy, and in
+the same way every formula of a complex layer conjugates its factors.
+"""
 
 from handgrad.derivations import add as add
 from handgrad.derivations import batch_norm as batch_norm

@@ -162,6 +162,22 @@ def class_targets(t, x, ignore_index):
     return index, keep
 
 
+def require_class_probabilities(t, x, ignore_index):
+    """Floats t stand for probabilities of the classes, of the shape of x; none of them can be ignored."""
+    require(
+        tuple(t.shape) == tuple(x.shape),
+        "class probabilities must have the shape of the input",
+        f"target {tuple(t.shape)} and input {tuple(x.shape)}",
+        "reshape the target, or convert class indices to integers",
+    )
+    require(
+        ignore_index < 0,
+        "ignore_index is for class indices, not for class probabilities",
+        ignore_index,
+        "leave it out",
+    )
+
+
 def is_class(index, keep, n, axis):
     """(N, d1, ...) -> (N, n, d1, ...): True at the class of each target that is not ignored."""
     xp = namespace(index)

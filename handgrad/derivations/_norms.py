@@ -59,6 +59,42 @@ def last_axes(name, x, normalized_shape, *parameters):
     return tuple(range(x.ndim - len(shape), x.ndim))
 
 
+def require_batch_norm(x, running_mean, running_var, w, b, training, eps):
+    """Input, statistics and parameters of a batch norm fit each other, and there is enough to normalise."""
+    require(x.ndim > 1, "batch_norm needs an input (N, C, ...)", tuple(x.shape), "add the missing axes")
+    for p in (running_mean, running_var, w, b):
+        require(
+            p is None or tuple(p.shape) == (x.shape[1],),
+            f"batch_norm needs statistics and parameters of shape ({x.shape[1]},), one for each channel",
+            None if p is None else tuple(p.shape),
+            "reshape them",
+        )
+    require(
+        (running_mean is None) == (running_var is None),
+        "running_mean and running_var must either both be None or neither be None",
+        "one of them",
+        "give both",
+    )
+    require(
+        training or running_mean is not None,
+        "batch_norm needs running statistics in evaluation mode",
+        "none",
+        "give them, or set training=True",
+    )
+    require(
+        not training or size(tuple(x.shape)) != x.shape[1],
+        "Expected more than 1 value per channel when training",
+        f"input size {tuple(x.shape)}",
+        "give a larger batch",
+    )
+    require(
+        eps > 0 or (eps == 0 and not training),
+        f"batch_norm eps must be {'positive during training' if training else 'non-negative'}",
+        eps,
+        "give a small positive number",
+    )
+
+
 def draw_normalized_shape(rng, shape):
     """For ``fit``: some last axes with at least 3 elements, or None."""
     fitting = [shape[i:] for i in range(len(shape)) if size(shape[i:]) > 2]

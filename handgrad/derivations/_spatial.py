@@ -32,6 +32,50 @@ def require_spatial(x, d, layer):
     )
 
 
+def require_convolution(layer, x, w, b, groups, d):
+    """x, w and b fit each other in a convolution over ``d`` spatial axes."""
+    require(
+        w.ndim == d + 2,
+        f"{layer} needs w with {d + 2} axes (O, C/groups, then the kernel's)",
+        f"w {tuple(w.shape)}",
+        "reshape w",
+    )
+    require_spatial(x, d, "a convolution")
+    require(
+        groups > 0 and x.shape[-d - 1] == w.shape[1] * groups and w.shape[0] % groups == 0 and w.shape[0] > 0,
+        "a convolution needs x with C channels and w (O, C/groups, ...), groups dividing O and C",
+        f"x {tuple(x.shape)}, w {tuple(w.shape)}, groups {groups}",
+        "make the channels match",
+    )
+    require(
+        b is None or tuple(b.shape) == (w.shape[0],),
+        "the bias must have one entry for each output channel",
+        "none" if b is None else f"b {tuple(b.shape)} for {w.shape[0]} output channels",
+        f"give b the shape ({w.shape[0]},)",
+    )
+
+
+def convolution_options(kernel, stride, padding, dilation):
+    """Stride, padding and dilation axis by axis, and the odd zero of padding "same" as (before, after).
+
+    "same" puts as many zeros along an axis as a window is longer than 1; the odd one stands at the end.
+    """
+    d = len(kernel)
+    stride, dilation = ints(stride, d, "stride", 1), ints(dilation, d, "dilation", 1)
+    odd = (0,) * d
+    if isinstance(padding, str):
+        require(
+            padding == "valid" or (padding == "same" and stride == (1,) * d),
+            'padding must be integers, "valid", or with stride 1 "same"',
+            f"padding {padding!r} with stride {stride}",
+            "give the padding as integers",
+        )
+        total = tuple(e - 1 if padding == "same" else 0 for e in window_size(kernel, dilation))
+        padding, odd = tuple(t // 2 for t in total), tuple(t % 2 for t in total)
+    padding = ints(padding, d, "padding", 0)
+    return {"stride": stride, "padding": padding, "dilation": dilation}, tuple((0, one) for one in odd)
+
+
 def window_size(kernel, dilation):
     """From the first entry of a window to its last."""
     return tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))

@@ -2,11 +2,11 @@
 
 Shapes.  x1 and x2 broadcast together to (...), the shape of y.  α is the number ``alpha``.
 
-Chain rule.  Element by element  ∂y/∂x1 = 1  and  ∂y/∂x2 = α:  an addition hands its gradient on
-to both operands.
+Chain rule.  dy is ∂L/∂y. Element by element  ∂y/∂x1 = 1  and  ∂y/∂x2 = α:  an addition hands its
+gradient on to both operands.
 
 Result.  dx1 = dy,  dx2 = α dy  (ᾱ dy for complex numbers). Where an operand was broadcast, its
-gradient is summed over the copies (by unbroadcasting).
+gradient is summed over the copies (after ``backward``, by ``_arrays.unbroadcast``).
 
 Kinks: none.  Errors: shapes that do not broadcast.
 Source: PyTorch documentation, torch.add; the lecture's section 6.2.

@@ -1,24 +1,27 @@
 """y = w x̂ + b,  x̂ = (x - μ) / sqrt(σ² + ε),  μ and σ² the mean and variance of each channel
 
 Shapes.  x and y (N, C, ...); running_mean, running_var, w and b (C,). w and b may be absent (1 and
-0), the running statistics too (both) while training. M is the number of elements of one channel.
+0), the running statistics too (both) in training. M is the number of elements of one channel.
 
 Forward.  Training: μ and σ² are those of the batch, over all axes but C, in two passes as in layer
-norm. Evaluation: they are the running statistics, constants. Nothing is changed in place: the second and
-third outputs are the *new* running statistics,
-    running ← (1 - momentum) running + momentum statistic,    of the variance the unbiased σ² M/(M - 1).
-In evaluation, and for an empty batch, they are the given ones; where none are given, the statistics
-of the batch alone.
+norm; σ² divides by M. Evaluation: μ and σ² are the running statistics.
+There are three outputs: y and the *new* running statistics (nothing is changed in place). In training
+    running_mean ← (1 - momentum) running_mean + momentum μ
+    running_var  ← (1 - momentum) running_var  + momentum σ² M/(M - 1)      the unbiased variance
+or, where none are given, just μ and σ² M/(M - 1). In evaluation, and for an empty batch, the given
+ones come back as they were.
 
-Chain rule.  dx̂ = w dy.
-Evaluation: x̂ = (x - μ) r is linear in x, with r = 1/sqrt(σ² + ε), so dx = r dx̂.
-Training: x reaches x̂ on three ways, directly, through μ and through σ². Over the M elements of a
-channel, as derived in layer_norm (there over one row, here over one channel),
+Chain rule.  dy is ∂L/∂y, and r = 1/sqrt(σ² + ε). From y = w x̂ + b,  dx̂ = w dy.
+Evaluation: μ and σ² are constants, x̂ = (x - μ) r is linear in x, so dx = r dx̂.
+Training: x_k reaches every x̂_i of its channel in three ways: directly (only i = k), through μ and
+through σ². This is layer norm with i and k over the M elements of one channel instead of the D
+elements of one row; ``layer_norm`` derives it step by step:
     ∂x̂_i/∂x_k = r ([i = k] - 1/M - x̂_i x̂_k/M)
-    dx_k = r (dx̂_k - Σ_i dx̂_i/M - x̂_k Σ_i dx̂_i x̂_i/M)
+    dx_k = Σ_i dx̂_i ∂x̂_i/∂x_k = r (dx̂_k - Σ_i dx̂_i/M - x̂_k Σ_i dx̂_i x̂_i/M)
 
-Result.  dx = r (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) in training, r dx̂ in evaluation;
-dw = Σ dy x̂ and db = Σ dy over all axes but C. The running statistics have no gradient.
+Result.  dx = r (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) in training, the means over all axes but C; r dx̂ in
+evaluation. dw = Σ dy x̂ and db = Σ dy over all axes but C. The running statistics, in and out, have
+no gradient, as in PyTorch.
 
 Kinks: none (ε > 0).
 Errors: fewer than two axes, parameters not of shape (C,), one running statistic without the other,
@@ -30,18 +33,17 @@ torch.nn.BatchNorm1d.
 from handgrad._arrays import namespace, size
 from handgrad._cases import case, normal, uniform
 from handgrad._derivation import register
-from handgrad._errors import require
-from handgrad.derivations._norms import affine, standardize, standardize_backward
+from handgrad.derivations._norms import affine, require_batch_norm, standardize, standardize_backward
 
 
 def forward(
     x, running_mean=None, running_var=None, w=None, b=None, *, training=False, momentum=0.1, eps=1e-5
 ):
-    _check(x, running_mean, running_var, w, b, training, eps)
+    require_batch_norm(x, running_mean, running_var, w, b, training, eps)
     xp = namespace(x)
     new_mean, new_var = running_mean, running_var
     if training:
-        xhat, rstd, mean, var = standardize(x, _batch_axes(x), eps)
+        xhat, rstd, mean, var = standardize(x, _batch_axes(x), eps)  # rstd is r
         new_mean, new_var = _update(x, running_mean, running_var, mean, var, momentum)
     else:
         rstd = 1 / xp.sqrt(_along_channels(running_var, x) + eps)
@@ -51,7 +53,7 @@ def forward(
 
 
 def backward(dy, residuals, *, training=False, momentum=0.1, eps=1e-5):  # noqa: ARG001
-    dy, *_ = dy
+    dy, *_ = dy  # one for each output; the running statistics have none
     xhat, rstd, w, has_bias = residuals
     xp = namespace(dy)
     axes = _batch_axes(dy)
@@ -67,7 +69,7 @@ def _update(x, running_mean, running_var, mean, var, momentum):
     xp = namespace(x)
     m = size(tuple(x.shape)) // max(x.shape[1], 1)
     mean = xp.reshape(mean, (x.shape[1],))
-    var = xp.reshape(var, (x.shape[1],)) * m / (m - 1)
+    var = xp.reshape(var, (x.shape[1],)) * m / (m - 1)  # m is not 1: forward raises there
     if running_mean is None:
         return mean, var
     share = momentum if m else 0  # an empty batch has nothing to say
@@ -85,41 +87,6 @@ def _batch_axes(x):
 def _along_channels(p, x):
     """(C,) -> (C, 1, ...), which broadcasts to x (N, C, ...)."""
     return namespace(p).reshape(p, (-1, *(1,) * (x.ndim - 2)))
-
-
-def _check(x, running_mean, running_var, w, b, training, eps):
-    require(x.ndim > 1, "batch_norm needs an input (N, C, ...)", tuple(x.shape), "add the missing axes")
-    for p in (running_mean, running_var, w, b):
-        require(
-            p is None or tuple(p.shape) == (x.shape[1],),
-            f"batch_norm needs statistics and parameters of shape ({x.shape[1]},), one for each channel",
-            None if p is None else tuple(p.shape),
-            "reshape them",
-        )
-    require(
-        (running_mean is None) == (running_var is None),
-        "running_mean and running_var must either both be None or neither be None",
-        "one of them",
-        "give both",
-    )
-    require(
-        training or running_mean is not None,
-        "batch_norm needs running statistics in evaluation mode",
-        "none",
-        "give them, or set training=True",
-    )
-    require(
-        not training or size(tuple(x.shape)) != x.shape[1],
-        "Expected more than 1 value per channel when training",
-        f"input size {tuple(x.shape)}",
-        "give a larger batch",
-    )
-    require(
-        eps > 0 or (eps == 0 and not training),
-        f"batch_norm eps must be {'positive during training' if training else 'non-negative'}",
-        eps,
-        "give a small positive number",
-    )
 
 
 def reference(torch, x, running_mean=None, running_var=None, w=None, b=None, **options):

@@ -1,23 +1,25 @@
 """L = mean (or sum) of w l,  l = -t log x - (1 - t) log(1 - x)
 
 Shapes.  x (input, probabilities) and t (target, in [0, 1]) of one shape (...); w (weight, constant)
-broadcasts to (...) or is absent; L (), or (...) for reduction "none". The mean divides by the
-number of elements, whatever w is.
+broadcasts to (...) or is absent (1); L (), or (...) for reduction "none": then the w l themselves. The
+mean divides by the number of elements, whatever w is.
 
 Forward.  PyTorch's convention, and ours: each logarithm is at least -100, so that the loss stays
 finite at x = 0 and x = 1.
 
 Chain rule.  For one element,
-    ∂l/∂x = -t/x + (1 - t)/(1 - x) = (x - t) / (x (1 - x))
+    ∂l/∂x = -t/x + (1 - t)/(1 - x) = (x - t) / (x (1 - x))      over the common denominator
     ∂l/∂t = -log x + log(1 - x)
+dL, what arrives (``dy`` in the code), goes to every l times w; over the number of elements for the mean:
+dl = w dL / number for "mean", w dL for "sum" and "none".
 
-Result.  dx = (x - t) / max(x (1 - x), 1e-12) dl,  dt = (log(1 - x) - log x) dl,  with dl = w dL
-spread over the elements.
+Result.  dx = (x - t) / max(x (1 - x), 1e-12) dl,  dt = (log(1 - x) - log x) dl.
 
-Kinks.  At x = 0 and 1 the derivative is infinite, or 0/0. PyTorch's convention, and ours: the
-denominator of dx is at least 1e-12; in dt the logarithms are not bounded, so dt is infinite.
+Kinks.  At x = 0 and 1 the derivatives are infinite, or 0/0. PyTorch's convention, and ours: the
+denominator of dx is at least 1e-12; in dt the logarithms are not bounded, so dt is infinite. (Neither
+is the slope of the bounded loss, which would be 0 where a bound of -100 holds.)
 Errors: other shapes, x or t outside [0, 1] (NaN too), an unknown reduction. Where nobody can look
-at values (compiled code, a GPU) an x outside [0, 1] gives NaN.
+at values (compiled code, a GPU) an x outside [0, 1] gives NaN, and a t outside is not noticed.
 Source: PyTorch documentation, torch.nn.BCELoss and torch.nn.functional.binary_cross_entropy.
 """
 
@@ -32,7 +34,7 @@ from handgrad._errors import require
 from handgrad.derivations._fits import broadcastable
 from handgrad.derivations._losses import REDUCTIONS, reduce, require_broadcast, require_values, spread
 
-_SMALLEST = float(np.float32(1e-12))  # a float32 in PyTorch, whatever the dtype
+_SMALLEST = float(np.float32(1e-12))  # PyTorch's constant is a float32, whatever the dtype of x
 
 
 def forward(x, t, w=None, *, reduction="mean"):
@@ -44,7 +46,7 @@ def forward(x, t, w=None, *, reduction="mean"):
 
 def backward(dy, residuals, *, reduction="mean"):
     x, t, w = residuals
-    dl = spread(dy, x.shape, reduction)
+    dl = spread(dy, x.shape, reduction)  # dy for each element, over their number for the mean
     if w is not None:
         dl = dl * w
     dx = (x - t) / namespace(x).maximum(x * (1 - x), _SMALLEST) * dl

@@ -12,8 +12,8 @@ Chain rule.  softplus'(x) = exp(x)/(1 + exp(x)) = σ(x), so for one element
     ∂l/∂x = -p t σ(-x) + (1 - t) σ(x),  which is σ(x) - t where p = 1
     ∂l/∂t = p s₋ - s₊,                  which is -x where p = 1
 
-Result.  dx = ((1 - t) σ(x) - p t σ(-x)) dl,  dt = (p s₋ - s₊) dl,  where dl = w dL spread over the
-elements.
+Result.  dx = ((1 - t) σ(x) - p t σ(-x)) dl,  dt = (p s₋ - s₊) dl,  where dL is what arrives
+(``dy`` in the code) and dl = w dL / number of elements for the mean, w dL for the sum and "none".
 
 Kinks: none.
 Errors: x and t of different shapes, w or p that do not broadcast, an unknown reduction.
@@ -44,6 +44,7 @@ def forward(x, t, w=None, pos_weight=None, *, reduction="mean"):
 
 
 def backward(dy, residuals, needs, *, reduction="mean"):
+    # needs: which gradients are wanted
     x, t, w, pos_weight = residuals
     dl = spread(dy, x.shape, reduction)
     if w is not None:
@@ -58,10 +59,11 @@ def _sigmoid(x):
 
 
 def _softplus(x):
-    return softplus.forward(x, threshold=inf)[0]
+    return softplus.forward(x, threshold=inf)[0]  # the curve everywhere
 
 
 def _positive(a, pos_weight):
+    """p a, where p may be absent."""
     return a if pos_weight is None else a * pos_weight
 
 

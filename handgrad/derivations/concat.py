@@ -3,7 +3,8 @@
 Shapes.  each x_i (..., n_i, ...), n_i along the axis ``dim``, all other axes alike;
 y (..., n, ...) with n = Σ_i n_i.
 
-Chain rule.  Each element of y is one element of one x_i, so ∂y/∂x_i is 1 there and 0 elsewhere.
+Chain rule.  dy is ∂L/∂y. Each element of y is a copy of one element of one x_i: its derivative by that
+element is 1, and by every other 0.
 
 Result.  dx_i is the slice of dy in which x_i stands: from n_0 + ... + n_(i-1), of length n_i.
 

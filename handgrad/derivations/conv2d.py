@@ -1,28 +1,32 @@
 """y[n, o, i] = b[o] + Σ_c Σ_k w[o, c, k] x[n, c, s i + d k - p]
 
 Shapes.  x (N, C, H, W) or (C, H, W), w (O, C/groups, kH, kW), b (O,) or absent; y (N, O, H', W') or
-(O, H', W') with H' = ⌊(H + 2p - d (kH - 1) - 1)/s⌋ + 1, W' alike.
-i = (i₁, i₂) is a place in y and k = (k₁, k₂) one in the kernel; s (stride), d (dilation) and p
-(padding) hold axis by axis; x is 0 outside its range.  With groups, output o sees the C/groups
-channels c of its own group.  Only a correlation: the kernel is not flipped.
-padding "valid" is 0; "same" is d (k - 1) zeros in all along an axis, an odd one at the end.
+(O, H', W').  n counts samples, c the channels of x, o those of y; i = (i₁, i₂) is a place in y and
+k = (k₁, k₂) one in the kernel.  s (stride), d (dilation) and p (padding) are one number for each axis,
+so that s i + d k - p is (s₁ i₁ + d₁ k₁ - p₁, s₂ i₂ + d₂ k₂ - p₂).
+H' = ⌊(H + 2p - d (kH - 1) - 1)/s⌋ + 1, as many windows as fit; W' likewise.
 
-Chain rule.  y[n, o, i] uses x[n, c, j] where j = s i + d k - p, with the factor w[o, c, k]:
-    ∂L/∂x[n, c, j] = Σ_o Σ_(i, k: s i + d k - p = j) dy[n, o, i] w[o, c, k]
-    ∂L/∂w[o, c, k] = Σ_n Σ_i dy[n, o, i] x[n, c, s i + d k - p]
-    ∂L/∂b[o]       = Σ_n Σ_i dy[n, o, i]
+Forward.  x counts as 0 outside its range: that is the padding.  The kernel is not flipped, so this is
+strictly a correlation.  With groups, the channels of x and of y are cut into so many blocks: output o
+sees the C/groups channels c of its own block, and w counts c from the start of the block.
+padding "valid" means 0; "same" puts d (kH - 1) zeros along an axis, half at each end, an odd one at the
+last end, so that H' = H.
 
-Result.  All three are correlations again.
-    dx   substitute i' = s i and call dy' the dy spread out with s - 1 zeros between its entries:
-         dx[n, c, j] = Σ_o Σ_k dy'[n, o, j + p - d k] w[o, c, k], a correlation of dy' with the
-         flipped kernel: the "transposed convolution".
-    dw   a correlation of x with dy: now the entries of dy are the kernel, and they stand s
-         apart, while the windows move by d.
-    db   the sum of dy over samples and places.
-For complex numbers, w and x are conjugated (PyTorch's convention for dL/dz*).
+Chain rule.  dy is ∂L/∂y.  y[n, o, i] contains x[n, c, j] times w[o, c, k] wherever s i + d k - p = j:
+    dx[n, c, j] = Σ_o Σ_(i, k with s i + d k - p = j) dy[n, o, i] w[o, c, k]      o in the block of c
+    dw[o, c, k] = Σ_n Σ_i dy[n, o, i] x[n, c, s i + d k - p]
+    db[o]       = Σ_n Σ_i dy[n, o, i]
 
-Kinks: none.  Errors: channels that do not match, groups that do not divide them, a kernel larger than
-the padded x, padding "same" with a stride.
+Result.  dx and dw are correlations again, and db is a plain sum.
+    dx   Let dy' be dy with s - 1 zeros between its entries: dy'[s i] = dy[i], and 0 elsewhere.  Under
+         the sum s i = j + p - d k, so  dx[n, c, j] = Σ_o Σ_k dy'[n, o, j + p - d k] w[o, c, k].
+         It is the minus before d k that flips the kernel: the "transposed convolution".
+    dw   i and k have changed roles: dy is the kernel, the entries of x that it meets stand s apart,
+         and it moves in steps of d.  Samples n are summed as channels c were.
+For complex numbers, w in dx and x in dw are conjugated (see ``derivations``).
+
+Kinks: none.  Errors: channels that do not match, groups that do not divide them, a bias of another
+shape, a kernel larger than the padded x, padding "same" with a stride.
 Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep learning, sections 2 and 4;
 PyTorch documentation, torch.nn.functional.conv2d.
 """
@@ -32,84 +36,42 @@ import warnings
 from handgrad._arrays import conj, namespace
 from handgrad._cases import case, normal
 from handgrad._derivation import register
-from handgrad._errors import require
 from handgrad._primitives import correlate, correlate_to_input, correlate_to_weight, pad_axes
 from handgrad.derivations._spatial import (
     batched,
-    ints,
+    convolution_options,
     output_size,
     random_windows,
-    require_spatial,
-    window_size,
+    require_convolution,
 )
 
 
 def forward(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
-    _check(x, w, b, groups)
-    d = w.ndim - 2
-    how, end = _geometry(w.shape[2:], stride, padding, dilation, groups)
-    xp = namespace(x)
-    samples = pad_axes(batched(x, d), end)
-    output_size(samples.shape[2:], w.shape[2:], how["stride"], how["padding"], how["dilation"])
-    y = correlate(samples, w, **how)
+    require_convolution("conv2d", x, w, b, groups, 2)
+    options, odd = convolution_options(w.shape[2:], stride, padding, dilation)
+    samples = pad_axes(batched(x, 2), odd)  # odd: the last zero of "same"; correlate pads by p itself
+    output_size(samples.shape[2:], w.shape[2:], **options)  # raises where no window fits
+    y = correlate(samples, w, **options, groups=groups)
     if b is not None:
-        y = y + xp.reshape(b, (-1, *(1,) * d))
-    return (y if x.ndim == d + 2 else y[0, ...]), (samples, w, tuple(x.shape), b is not None, how)
+        y = y + namespace(b).reshape(b, (-1, 1, 1))
+    return (y if x.ndim == 4 else y[0, ...]), (samples, w, tuple(x.shape), b is not None, options)
 
 
-def backward(dy, residuals, needs, **_):
-    x, w, shape, has_bias, how = residuals
-    d = w.ndim - 2
-    xp = namespace(dy)
-    dy = batched(dy, d)
+def backward(dy, residuals, needs, *, groups=1, **_):
+    samples, w, shape, has_bias, options = residuals
+    dy = batched(dy, 2)
     dx = dw = db = None
+    # the three sums under Chain rule; needs: which of them are wanted
     if needs[0]:
-        dx = correlate_to_input(dy, conj(w), tuple(x.shape[2:]), **how)
-        if x.shape[2:] != shape[-d:]:
-            dx = dx[(..., *(slice(0, n) for n in shape[-d:]))]
-        dx = xp.reshape(dx, shape)
+        dx = correlate_to_input(dy, conj(w), tuple(samples.shape[2:]), **options, groups=groups)
+        if samples.shape[2:] != shape[-2:]:  # without the zero that "same" put at the end
+            dx = dx[..., : shape[-2], : shape[-1]]
+        dx = namespace(dx).reshape(dx, shape)
     if needs[1]:
-        dw = correlate_to_weight(conj(x), dy, tuple(w.shape[2:]), **how)
+        dw = correlate_to_weight(conj(samples), dy, tuple(w.shape[2:]), **options, groups=groups)
     if has_bias and needs[2]:
-        db = xp.sum(dy, axis=(0, *range(2, 2 + d)))
+        db = namespace(dy).sum(dy, axis=(0, 2, 3))
     return dx, dw, db
-
-
-def _geometry(kernel, stride, padding, dilation, groups):
-    """Stride, padding and dilation axis by axis, and what "same" adds at the end of each axis."""
-    d = len(kernel)
-    stride, dilation = ints(stride, d, "stride", 1), ints(dilation, d, "dilation", 1)
-    odd = (0,) * d
-    if isinstance(padding, str):
-        require(
-            padding == "valid" or (padding == "same" and stride == (1,) * d),
-            'padding must be integers, "valid", or with stride 1 "same"',
-            f"padding {padding!r} with stride {stride}",
-            "give the padding as integers",
-        )
-        total = tuple(e - 1 if padding == "same" else 0 for e in window_size(kernel, dilation))
-        padding, odd = tuple(t // 2 for t in total), tuple(t % 2 for t in total)
-    padding = ints(padding, d, "padding", 0)
-    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return how, tuple((0, one) for one in odd)
-
-
-def _check(x, w, b, groups):
-    d = w.ndim - 2
-    require(d == 2, "conv2d needs w with 4 axes (O, C/groups, kH, kW)", f"w {tuple(w.shape)}", "reshape w")
-    require_spatial(x, d, "a convolution")
-    require(
-        groups > 0 and x.shape[-d - 1] == w.shape[1] * groups and w.shape[0] % groups == 0 and w.shape[0] > 0,
-        "a convolution needs x with C channels and w (O, C/groups, ...), groups dividing O and C",
-        f"x {tuple(x.shape)}, w {tuple(w.shape)}, groups {groups}",
-        "make the channels match",
-    )
-    require(
-        b is None or tuple(b.shape) == (w.shape[0],),
-        "the bias must have one entry for each output channel",
-        "none" if b is None else f"b {tuple(b.shape)} for {w.shape[0]} output channels",
-        f"give b the shape ({w.shape[0]},)",
-    )
 
 
 def reference(torch, *inputs, **options):

@@ -1,26 +1,32 @@
 """L = mean (or sum) of l,  l_n = -Σ_c w_c p_nc log q_nc,  q_nc = exp(x_nc) / Σ_k exp(x_nk)
 
 Shapes.  x (logits) (C,) or (N, C, d1, ...). t is either class indices, integers in [0, C) of that
-shape without C; or class probabilities of the shape of x. w (weight of each class) (C,) or absent
-(1). L (), or the shape of x without C for reduction "none".
+shape without C; or class probabilities, floats of the shape of x. w (weight of each class) (C,) or
+absent (1). L (), or the shape of x without C for reduction "none": then the l_n themselves. Below, n
+counts all targets; c and k count classes.
 
 Forward.  log q is the stable log_softmax. p is t itself, or 1 at the class t_n and 0 elsewhere;
 label smoothing ε in [0, 1] mixes it with the uniform distribution, p ← (1 - ε) p + ε/C; and p is 0
-for a target equal to ``ignore_index``. The mean divides by W: for class indices W = Σ_n w at t_n over
-the targets not ignored (without w: their number), for probabilities the number of targets, whatever w.
+for a target equal to ``ignore_index``. The mean is Σ_n l_n / W. For class indices W = Σ_n w[t_n] over the
+targets not ignored (without w: their number); for probabilities W is the number of targets, whatever w.
 
-Chain rule.  For one target, with ∂ log q_c/∂x_k = [c = k] - q_k  (see log_softmax),
+Chain rule.  For one target (n left out), with ∂ log q_c/∂x_k = [c = k] - q_k as ``log_softmax`` derives
+it, where [c = k] is 1 if c = k, else 0:
     ∂l/∂x_k = -Σ_c w_c p_c ([c = k] - q_k) = q_k Σ_c w_c p_c - w_k p_k
-    ∂l/∂p_c = -w_c log q_c
+    ∂l/∂t_c = -(1 - ε) w_c log q_c      for probabilities, where ∂p_c/∂t_c = 1 - ε
     ∂l/∂w_c = -p_c log q_c
-For indices and the mean, W depends on w as well: with m_c targets of class c, W = Σ_c w_c m_c, and
-    ∂L/∂w_c = Σ_n ∂l_n/∂w_c / W - m_c L / W.
+For indices and the mean, W depends on w as well: with m_c targets of class c, W = Σ_c w_c m_c. By the
+quotient rule for L = S/W, S = Σ_n l_n,
+    ∂L/∂w_c = ∂S/∂w_c / W - S/W² ∂W/∂w_c = Σ_n ∂l_n/∂w_c / W - m_c L/W
 
-Result.  dx = (q Σ_c w_c p_c - w p) dl, without weights "softmax minus target": (q - p) dl;
-dt = -(1 - ε) w log q dl for probabilities;  dw_c = -Σ_n p_nc log q_nc dl_n, less m_c L dL / W for indices
-and the mean. Here dl = dL/W for the mean, else dL or dL_n, and 0 where ignored.
+Result.  dL is what arrives (``dy`` in the code). Each l_n gets dl_n = dL/W for the mean, dL for the sum,
+dL_n for "none", and 0 where ignored. Then
+    dx = (q Σ_c w_c p_c - w p) dl      without w and where Σ_c p_c = 1: "softmax minus target", (q - p) dl
+    dt = -(1 - ε) w log q dl           for probabilities
+    dw_c = -Σ_n p_nc log q_nc dl_n     less m_c L dL/W for indices and the mean
 
-Kinks: none.
+Kinks: none.  A logit of -∞ gives log q = -∞: 0 · -∞ counts as 0 for indices, and is NaN for probabilities,
+as in PyTorch. Where no target is left (all ignored, no batch) the mean is 0/0, NaN, and dx is 0.
 Errors: shapes that do not fit, a class out of range, ignore_index with probabilities, label smoothing
 outside [0, 1], an unknown reduction.
 Source: PyTorch documentation, torch.nn.CrossEntropyLoss; label smoothing: Szegedy et al., Rethinking
@@ -41,6 +47,7 @@ from handgrad.derivations._losses import (
     is_class,
     nonzero,
     reduce,
+    require_class_probabilities,
     spread,
 )
 
@@ -51,17 +58,18 @@ def forward(x, t, w=None, *, ignore_index=-100, label_smoothing=0.0, reduction="
     log_q, _ = log_softmax.forward(x, dim=axis)
     p, keep, count = _distribution(x, t, ignore_index, label_smoothing)
     weights = 1 if w is None else along_classes(w, x)
-    if keep is not None:  # an impossible class (log q = -inf) costs nothing where p is 0
+    if keep is None:  # probabilities
+        terms = -p * log_q
+        total = size(x.shape[:axis] + x.shape[axis + 1 :])  # W
+    else:  # an impossible class (log q = -inf) costs nothing where p is 0
         terms = -p * xp.where(p == 0, 0, log_q)
         total = xp.sum(weights * count)
-    else:
-        terms = -p * log_q
-        total = size(x.shape[:axis] + x.shape[axis + 1 :])
     loss = xp.sum(weights * terms, axis=axis)
     return reduce(loss, reduction, total), (log_q, p, None if w is None else terms, keep, count, total, w)
 
 
 def backward(dy, residuals, needs, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):  # noqa: ARG001
+    # needs: which gradients are wanted
     log_q, p, terms, keep, count, total, w = residuals
     xp = namespace(dy)
     axis = class_axis(log_q)
@@ -77,14 +85,13 @@ def backward(dy, residuals, needs, *, ignore_index=-100, label_smoothing=0.0, re
     if w is not None and needs[2]:
         dw = _over_targets(terms * dl)
         if keep is not None and reduction == "mean":
-            share = xp.sum(w * dw) / nonzero(total)  # L dL / W
-            dw = dw - xp.reshape(count, dw.shape) * share
+            # dw is ∂S/∂w dL/W here, and S = Σ_c w_c ∂S/∂w_c: so Σ_c w_c dw_c = S dL/W = L dL
+            dw = dw - xp.reshape(count, dw.shape) * (xp.sum(w * dw) / nonzero(total))
     return dx, dt, dw
 
 
 def _distribution(x, t, ignore_index, label_smoothing):
-    """p, and for class indices which targets count (or None), and how many there are of each class."""
-    xp = namespace(t)
+    """p; and for class indices (else None) which targets are kept, and m_c, shaped to multiply x."""
     axis = class_axis(x)
     n = x.shape[axis]
     require(
@@ -94,26 +101,14 @@ def _distribution(x, t, ignore_index, label_smoothing):
         "choose it in that range",
     )
     if is_floating(t):
-        require(
-            tuple(t.shape) == tuple(x.shape),
-            "class probabilities must have the shape of the input",
-            f"target {tuple(t.shape)} and input {tuple(x.shape)}",
-            "reshape the target, or convert class indices to integers",
-        )
-        require(
-            ignore_index < 0,
-            "ignore_index is for class indices, not for class probabilities",
-            ignore_index,
-            "leave it out",
-        )
+        require_class_probabilities(t, x, ignore_index)
         return (1 - label_smoothing) * t + label_smoothing / n, None, None
     index, keep = class_targets(t, x, ignore_index)
-    hot = is_class(index, keep, n, axis)
-    p = cast(hot, x.dtype)
+    p = cast(is_class(index, keep, n, axis), x.dtype)  # one-hot, and 0 where ignored
     count = along_classes(_over_targets(p), x)
     if label_smoothing:
         smoothed = (1 - label_smoothing) * p + label_smoothing / n
-        p = xp.where(xp.expand_dims(keep, axis=axis), smoothed, 0)
+        p = namespace(p).where(namespace(keep).expand_dims(keep, axis=axis), smoothed, 0)
     return p, keep, count
 
 

@@ -1,12 +1,12 @@
 """y = x1 / x2, element by element
 
-Shapes.  x1 and x2 broadcast together to (...), the shape of y.  x2 is not 0.
+Shapes.  x1 and x2 broadcast together to (...), the shape of y.  Where x2 is 0, y is ±∞ or NaN.
 ``rounding_mode``: None, "trunc" (the quotient rounded towards 0) or "floor" (rounded down).
 
-Chain rule.  ∂y/∂x1 = 1/x2  and  ∂y/∂x2 = -x1/x2² = -y/x2.
+Chain rule.  dy is ∂L/∂y. Element by element  ∂y/∂x1 = 1/x2  and  ∂y/∂x2 = -x1/x2² = -y/x2.
 
-Result.  dx1 = dy / x2,  dx2 = -dx1 y  (x2 and y conjugated for complex numbers). Where an operand
-was broadcast, its gradient is summed over the copies (by unbroadcasting).
+Result.  dx1 = dy / x2,  dx2 = -dy y/x2 = -dx1 y  (x2 and y conjugated for complex numbers). Where an operand
+was broadcast, its gradient is summed over the copies (after ``backward``, by ``_arrays.unbroadcast``).
 
 Kinks.  A rounded quotient is constant between its jumps: its gradients are 0, and 0 at the jumps
 too by PyTorch's convention.  Errors: shapes that do not broadcast; an unknown rounding_mode.

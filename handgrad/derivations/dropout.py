@@ -6,7 +6,7 @@ Forward.  Each element is kept (m = 1) with probability 1 - p. Dividing by 1 - p
 value: E[y] = x. With p = 1 nothing is kept and y = 0. The mask is an input: whoever calls draws it,
 so that the layer itself is a plain function. In evaluation PyTorch leaves the layer out.
 
-Chain rule.  ∂y/∂x = m / (1 - p):  the same elements are dropped, the same factor applied.
+Chain rule.  dy is ∂L/∂y.  ∂y/∂x = m / (1 - p):  the same elements are dropped, the same factor applied.
 
 Result.  dx = dy m / (1 - p);  the mask has no gradient.
 

@@ -1,19 +1,21 @@
 """y_i = w[index_i], rows of a table
 
-Shapes.  index (...) of integers in [0, n), w (n, d), y (..., d).
+Shapes.  index (...) of integers in [0, n), w (n, d), y (..., d). i runs over the places of index, v over
+the rows of w; y_i, w_v and their gradients are vectors of length d.
 
-Chain rule.  Row v of the table stands in y wherever index_i = v, and nowhere else:
-    ∂L/∂w_v = Σ_i [index_i = v] dy_i
-Looking up copies rows, so its transpose adds the gradients up again (scatter-add).
+Forward.  Row index_i of w is copied to place i. In other words y_i = Σ_v [index_i = v] w_v, where
+[index_i = v] is 1 if index_i = v, else 0: linear in w, a matrix product with a one-hot matrix that is
+never built.
 
-Options.  ``padding_idx``: that row gets no gradient (forward as it is; negative counts from the end).
-``scale_grad_by_freq``: dw_v is divided by the number of times that v occurs in index, which makes it
-the mean of the dy_i instead of their sum: no gradient of y, but PyTorch's rule.
-``sparse``: dw is a sparse tensor, where the array library has them.
-``max_norm`` is none of these: it renormalises the table in place *before* the look-up, so it belongs
-to torch_ext.functional.
+Chain rule.  dy is ∂L/∂y. Row w_v stands in y_i wherever index_i = v, and nowhere else:
+    dw_v = Σ_i [index_i = v] dy_i
 
-Result.  dw = Σ_i dy_i (freq_i)⁻¹ [index_i ≠ padding_idx], added to row index_i.
+Result.  dw is 0, but each dy_i is added to row index_i ("scatter-add": the transpose of copying rows).
+Indices have no gradient. Two options change dw by a rule of PyTorch, so that it is no derivative:
+    padding_idx            this row gets 0 (forward uses it as it is; a negative number counts from the end)
+    scale_grad_by_freq     dw_v is divided by the number of i with index_i = v: a mean instead of a sum
+and ``sparse`` returns the same dw as a sparse tensor, where the array library has them. PyTorch's
+``max_norm`` changes the table *before* the look-up, so it belongs to torch_ext.functional.
 
 Kinks: none.  Errors: an index or padding_idx outside the table; w without two axes; scaling a sparse
 gradient.
@@ -49,10 +51,11 @@ def forward(index, w, *, padding_idx=None, scale_grad_by_freq=False, sparse=Fals
 def backward(dy, residuals, *, padding_idx=None, scale_grad_by_freq=False, sparse=False):
     index, n = residuals
     xp = namespace(dy)
-    index, dy = xp.reshape(index, (-1,)), as_matrix(dy)
+    index, dy = xp.reshape(index, (-1,)), as_matrix(dy)  # (m,) and (m, d): all places as one axis
     if scale_grad_by_freq:
         one_each = cast(xp.ones_like(dy[:, :1]), xp.float32)  # 16 bits would lose count
-        dy = dy / take_rows(scatter_rows(one_each, index, n), index)
+        counts = scatter_rows(one_each, index, n)  # (n, 1): how often each row was used
+        dy = dy / take_rows(counts, index)
     if padding_idx is not None:
         dy = xp.where((index == padding_idx % n)[:, None], 0, dy)
     return None, scatter_rows(dy, index, n, sparse=sparse)
@@ -72,7 +75,7 @@ register(
     differentiable=("w",),
     widen=False,
     fit=fit,
-    # kink: where padding_idx or scaling changes it, the gradient is a rule and no derivative
+    # kink=True where padding_idx or scaling makes dw a rule and no derivative: numerical ones differ
     cases=[
         case("a sentence", integers(6, high=5), normal(5, 3)),
         case("a batch", integers(2, 4, high=5), normal(5, 3)),

@@ -2,7 +2,7 @@
 
 Shapes.  x and y (...), element by element.
 
-Chain rule.  ∂y/∂x = exp(x) = y:  the output is its own derivative.
+Chain rule.  dy is ∂L/∂y.  ∂y/∂x = exp(x) = y:  the output is its own derivative.
 
 Result.  dx = y dy  (y conjugated for complex numbers).
 

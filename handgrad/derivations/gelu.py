@@ -2,18 +2,21 @@
 
 Shapes.  x and y (...), element by element.
 
-Forward.  approximate="none":  Φ(x) = ½ erfc(-x/√2). PyTorch's ½ (1 + erf(x/√2)) is the same number,
-but cancels to 0 far left.
-approximate="tanh":  Φ(x) ≈ ½ (1 + tanh(u)) = σ(2u), the sigmoid, with u = √(2/π) (x + 0.044715 x³).
+Forward.  Φ(x) is the probability that a standard normal number is below x.
+approximate="none":  Φ(x) = ½ erfc(-x/√2), with erfc = 1 - erf. PyTorch's ½ (1 + erf(x/√2)) is the same
+number, but for x far below 0 the sum 1 + erf cancels to 0.
+approximate="tanh":  Φ(x) ≈ ½ (1 + tanh(u)),  u = √(2/π) (x + 0.044715 x³). This is σ(2u), with the
+sigmoid σ(z) = 1/(1 + exp(-z)), since tanh(u) = 2σ(2u) - 1. Below, Φ stands for it too.
 
-Chain rule.  By the product rule  ∂y/∂x = Φ(x) + x Φ'(x), where
+Chain rule.  dy is ∂L/∂y. By the product rule  ∂y/∂x = Φ(x) + x Φ'(x), where
     none    Φ'(x) = exp(-x²/2) / √(2π), the normal density
     tanh    Φ'(x) = σ(2u) σ(-2u) · 2 ∂u/∂x,  ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²)
-(σ(-2u) is 1 - σ(2u) without the cancellation).
+The second is σ'(z) = σ(z) (1 - σ(z)) at z = 2u; σ(-2u) is 1 - σ(2u) without the cancellation.
 
 Result.  dx = dy (Φ + x Φ').
 
-Kinks: none.  Errors: another word for ``approximate``.  NaN is passed on.
+Kinks: none.  NaN is passed on. At x = -∞ y is NaN (∞ · 0), and at ±∞ so is dx, as in PyTorch.
+Errors: another word for ``approximate``.
 Source: Hendrycks and Gimpel, Gaussian Error Linear Units (2016), section 2; PyTorch documentation,
 torch.nn.functional.gelu.
 """
@@ -27,7 +30,7 @@ from handgrad._errors import require
 from handgrad._primitives import erfc
 from handgrad.derivations import sigmoid
 
-A, C = 0.044715, math.sqrt(2 / math.pi)
+A, C = 0.044715, math.sqrt(2 / math.pi)  # the constants of u
 
 
 def forward(x, *, approximate="none"):
@@ -38,7 +41,7 @@ def forward(x, *, approximate="none"):
         "choose one of these",
     )
     if approximate == "none":
-        cdf = erfc(-x / math.sqrt(2)) / 2
+        cdf = erfc(-x / math.sqrt(2)) / 2  # Φ
     else:
         cdf, _ = sigmoid.forward(2 * _u(_near(x)))
     return x * cdf, (x, cdf)
@@ -48,12 +51,12 @@ def backward(dy, residuals, *, approximate="none"):
     x, cdf = residuals
     x_near = _near(x)
     if approximate == "none":
-        density = namespace(x).exp(-x_near * x_near / 2) / math.sqrt(2 * math.pi)
+        slope = namespace(x).exp(-x_near * x_near / 2) / math.sqrt(2 * math.pi)
     else:
-        rest, _ = sigmoid.forward(-2 * _u(x_near))
+        rest, _ = sigmoid.forward(-2 * _u(x_near))  # 1 - Φ
         du = C * (1 + 3 * A * x_near**2)
-        density = cdf * rest * 2 * du
-    return dy * (cdf + x * density)
+        slope = cdf * rest * 2 * du
+    return dy * (cdf + x * slope)
 
 
 def _u(x):
@@ -61,7 +64,7 @@ def _u(x):
 
 
 def _near(x):
-    """x, but ±200 beyond: there Φ is 0 or 1 and Φ' is 0 in every dtype, and powers cannot overflow."""
+    """x, cut off at ±200: beyond, Φ is 0 or 1 and Φ' is 0 in every dtype, but x³ might overflow."""
     return namespace(x).clip(x, -200, 200)
 
 

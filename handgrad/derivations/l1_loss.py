@@ -2,11 +2,12 @@
 
 Shapes.  x (input) and t (target), broadcast together to (...); w (weight) of the shape of x, or
 absent (1 everywhere); L (), or (...) for reduction "none". The mean divides by the sum of w,
-which without w is the number of elements.
+which without w is the number of elements; it is NaN where that is 0.
 
 Chain rule.  For one element l = |x - t|:  ∂l/∂x = sign(x - t),  ∂l/∂t = -sign(x - t).
-What reaches each element, and each weight, is derived in ``_losses``:
-dl = w dL / Σ w,  dw = (l - L) dL / Σ w  for the mean.
+dL is what arrives (``dy`` in the code). What of it reaches each l and each w (``_losses`` derives it):
+    mean           dl = w dL / Σ w,  dw = (l - L) dL / Σ w      the quotient rule for L = Σ w l / Σ w
+    sum, "none"    dl = w dL,        dw = l dL
 
 Result.  dx = sign(x - t) dl,  dt = -dx.
 

@@ -1,23 +1,28 @@
 """y = w x̂ + b,  x̂ = (x - μ) / sqrt(σ² + ε),  μ and σ² the mean and variance over the last axes
 
 Shapes.  x and y (..., *normalized_shape); w and b normalized_shape, each may be absent (1 and 0);
-μ and σ² one number for each index of the leading axes. D is the number of elements normalised together.
+μ and σ² one number for each index of the leading axes. Below, i and k run over the D elements that
+are normalised together: the last axes, taken as one.
 
-Forward.  Two passes: μ = Σ x_i/D, then σ² = Σ (x_i - μ)²/D (not E[x²] - μ², which cancels where the
-mean is large); with r = 1/sqrt(σ² + ε),  x̂_i = (x_i - μ) r.
+Forward.  Two passes: μ = Σ_i x_i/D, then σ² = Σ_i (x_i - μ)²/D (not E[x²] - μ², which cancels where
+the mean is large; by D, not D - 1). With r = 1/sqrt(σ² + ε),  x̂_i = (x_i - μ) r.
 
-Chain rule.  dx̂_i = w_i dy_i, and x_k reaches x̂_i on three ways: directly, through μ, and through σ².
+Chain rule.  dy is ∂L/∂y. From y_i = w_i x̂_i + b_i,  dx̂_i = w_i dy_i. And x_k reaches every x̂_i in three
+ways: directly (only i = k), through μ, and through σ². [i = k] is 1 for i = k, else 0.
     ∂μ/∂x_k  = 1/D
     ∂σ²/∂x_k = 2/D Σ_i (x_i - μ) ([i = k] - 1/D) = 2 (x_k - μ)/D     since Σ_i (x_i - μ) = 0
     ∂r/∂x_k  = -½ (σ² + ε)^(-3/2) ∂σ²/∂x_k = -r³ (x_k - μ)/D = -r² x̂_k/D
-    ∂x̂_i/∂x_k = r [i = k]  -  r/D  +  (x_i - μ) (-r² x̂_k/D)
-              = r ([i = k] - 1/D - x̂_i x̂_k/D)
+By the product rule for x̂_i = (x_i - μ) r,
+    ∂x̂_i/∂x_k = r ([i = k] - 1/D) + (x_i - μ) (-r² x̂_k/D)
+              = r ([i = k] - 1/D - x̂_i x̂_k/D)                       since (x_i - μ) r = x̂_i
     dx_k = Σ_i dx̂_i ∂x̂_i/∂x_k = r (dx̂_k - Σ_i dx̂_i/D - x̂_k Σ_i dx̂_i x̂_i/D)
 
-Result.  dx = r (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)),  dx̂ = w dy;
-dw = dy x̂ and db = dy, each summed over the leading axes (by unbroadcasting).
+Result.  dx = r (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)),  dx̂ = w dy,  the means over the D elements;
+dw = dy x̂ and db = dy, each summed over the leading axes. That sum is taken after ``backward``, as for
+every input that was broadcast (``_arrays.unbroadcast``).
 
-Kinks: none (ε > 0).  Errors: normalized_shape is not the end of the shape of x, or not that of w and b.
+Kinks: none (ε > 0; with ε = 0 a row of equal numbers gives 0/0, NaN).
+Errors: normalized_shape is not the end of the shape of x, or not that of w and b.
 Source: Ba, Kiros and Hinton, Layer Normalization (2016), section 3; PyTorch documentation,
 torch.nn.LayerNorm.
 """
@@ -34,16 +39,16 @@ from handgrad.derivations._norms import (
 
 
 def forward(x, w=None, b=None, *, normalized_shape, eps=1e-5):
-    axes = last_axes("layer_norm", x, normalized_shape, w, b)
-    xhat, rstd, _, _ = standardize(x, axes, eps)
+    axes = last_axes("layer_norm", x, normalized_shape, w, b)  # raises where they do not fit
+    xhat, rstd, _mean, _var = standardize(x, axes, eps)  # rstd is r
     return affine(xhat, w, b), (xhat, rstd, w, b is not None)
 
 
-def backward(dy, residuals, *, normalized_shape, eps=1e-5):  # noqa: ARG001
+def backward(dy, residuals, *, normalized_shape, eps=1e-5):  # noqa: ARG001 (eps is in rstd)
     xhat, rstd, w, has_bias = residuals
     axes = last_axes("layer_norm", xhat, normalized_shape)
     dxhat = dy if w is None else dy * w
-    dx = standardize_backward(dxhat, xhat, rstd, axes)
+    dx = standardize_backward(dxhat, xhat, rstd, axes)  # the formula under Result
     return dx, None if w is None else dy * xhat, dy if has_bias else None
 
 

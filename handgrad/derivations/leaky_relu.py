@@ -2,11 +2,13 @@
 
 Shapes.  x and y (...), element by element.  a is the number ``negative_slope``.
 
-Chain rule.  ∂y/∂x = 1 where x > 0, and a where x < 0:
-    dx = dy where x > 0, else a dy.
+Chain rule.  dy is ∂L/∂y.  y = x where x > 0, so ∂y/∂x = 1; y = a x where x < 0, so ∂y/∂x = a.
+
+Result.  dx = dy where x > 0, else a dy.
 
 Kink.  At x = 0 the slope jumps from a to 1 and every value between is a subgradient;
 PyTorch's convention, and ours, is a, and so it is where x is NaN (y is NaN there).
+Errors: none.
 Source: Maas, Hannun and Ng, Rectifier Nonlinearities Improve Neural Network Acoustic Models (2013),
 section 2; PyTorch documentation, torch.nn.functional.leaky_relu.
 """

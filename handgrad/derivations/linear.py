@@ -2,15 +2,16 @@
 
 Shapes.  x (..., n), w (m, n) or (n,), b (m,) or absent; y (..., m), or (...) for w (n,).
 
-Forward.  In indices, for each row x_i of the batch:  y_ij = Σ_k x_ik w_jk + b_j.
+Forward.  In indices, i running over the rows of x (all leading axes as one):  y_ij = Σ_k x_ik w_jk + b_j.
 
 Chain rule.  Given dy_ij = ∂L/∂y_ij,
     ∂L/∂x_ik = Σ_j dy_ij ∂y_ij/∂x_ik = Σ_j dy_ij w_jk      each output j that uses x_ik
     ∂L/∂w_jk = Σ_i dy_ij ∂y_ij/∂w_jk = Σ_i dy_ij x_ik      each row i that uses w_jk
     ∂L/∂b_j  = Σ_i dy_ij                                   b_j was broadcast to each row
 
-Result.  dx = dy w,  dw = dyᵀ x,  db = dy summed over the rows (by unbroadcasting).
-For complex numbers, w and x are conjugated (PyTorch's convention for dL/dz*).
+Result.  dx = dy w,  dw = dyᵀ x,  db = dy summed over the rows (after ``backward``, by
+``_arrays.unbroadcast``).
+For complex numbers, w and x are conjugated (see ``derivations``).
 
 Kinks: none.  Errors: n differs between x and w.
 Source: PyTorch documentation, torch.nn.functional.linear; the lecture's section 8.2, in rows.
@@ -34,6 +35,7 @@ def forward(x, w, b=None):
 
 
 def backward(dy, residuals, needs):
+    # needs: which gradients are wanted
     x, w, has_bias = residuals
     xp = namespace(dy)
     if w.ndim == 1:  # one output without an axis of its own

@@ -2,11 +2,11 @@
 
 Shapes.  x and y (...), element by element; x > 0 (any number but 0 for a complex x).
 
-Chain rule.  ∂y/∂x = 1/x.
+Chain rule.  dy is ∂L/∂y.  ∂y/∂x = 1/x.
 
 Result.  dx = dy / x  (x conjugated for complex numbers).
 
-Kinks: none.  At x = 0 the output is -∞, for x < 0 it is NaN, as in NumPy and PyTorch.
+Kinks: none.  Errors: none.  At x = 0 the output is -∞, for x < 0 it is NaN, as in NumPy and PyTorch.
 Source: PyTorch documentation, torch.log.
 """
 

@@ -5,9 +5,10 @@ Shapes.  x and y (..., n, ...), n along the axis ``dim``.
 Forward.  With m the largest x_j:  log Σ_j exp(x_j) = m + log Σ_j exp(x_j - m), in which exp cannot
 overflow and the sum is at least 1.
 
-Chain rule.  With p_k = exp(x_k) / Σ_j exp(x_j) = exp(y_k), the softmax,
+Chain rule.  dy is ∂L/∂y, and [i = k] is 1 for i = k, else 0. The derivative of log Σ_j exp(x_j) by x_k is
+p_k = exp(x_k) / Σ_j exp(x_j) = exp(y_k), the softmax, so
     ∂y_i/∂x_k = [i = k] - p_k
-    dx_k = Σ_i dy_i ([i = k] - p_k) = dy_k - p_k Σ_i dy_i
+    dx_k = Σ_i dy_i ∂y_i/∂x_k = Σ_i dy_i ([i = k] - p_k) = dy_k - p_k Σ_i dy_i
 
 Result.  dx = dy - exp(y) Σ dy, the sum taken along the axis.
 

@@ -5,11 +5,11 @@ A vector x1 (k,) is one row, (1, k); a vector x2 (k,) is one column, (k, 1); the
 that this gives y is left out.
 
 Chain rule.  y_ij = Σ_l x1_il x2_lj, so with dy_ij = ∂L/∂y_ij
-    ∂L/∂x1_il = Σ_j dy_ij x2_lj      each column j that uses x1_il
-    ∂L/∂x2_lj = Σ_i dy_ij x1_il      each row i that uses x2_lj
+    ∂L/∂x1_il = Σ_j dy_ij x2_lj      each column j of y that uses x1_il
+    ∂L/∂x2_lj = Σ_i dy_ij x1_il      each row i of y that uses x2_lj
 
 Result.  dx1 = dy x2ᵀ,  dx2 = x1ᵀ dy  (ᵀ conjugates too for complex numbers). Matrices that were
-broadcast have their gradients summed over the copies (by unbroadcasting).
+broadcast have their gradients summed over the copies (after ``backward``, by ``_arrays.unbroadcast``).
 
 Kinks: none.  Errors: an operand without axes; different lengths k; leading axes that do not broadcast.
 Source: PyTorch documentation, torch.matmul.
@@ -32,6 +32,7 @@ def forward(x1, x2):
 
 
 def backward(dy, residuals, needs):
+    # needs: which gradients are wanted
     x1, x2 = residuals
     is_row, is_column = x1.ndim == 1, x2.ndim == 1
     # vectors as matrices; dy gets the axes that y left out, the last one first

@@ -1,21 +1,26 @@
 """y[..., i] = max_k x[..., s i + d k - p]
 
 Shapes.  x (N, C, H, W) or (C, H, W); y and indices (N, C, H', W') or (C, H', W'), where
-H' = ⌊(H + 2p - d (kH - 1) - 1)/s⌋ + 1, W' alike; ceil_mode rounds up, if the last window still
-starts inside x or its left padding.
-i is a place in y, k one in the window kH x kW; s (stride; None: the kernel), d (dilation) and
-p (padding, at most half a kernel) hold axis by axis; x is -inf outside its range.
+H' = ⌊(H + 2p - d (kH - 1) - 1)/s⌋ + 1, W' likewise; ceil_mode rounds up instead, if the last window
+still starts inside x or its left padding.
+i = (i₁, i₂) is a place in y, k = (k₁, k₂) one in the window kH x kW.  s (stride; None: the kernel),
+d (dilation) and p (padding, at most half a kernel) are one number for each axis, so that s i + d k - p
+is (s₁ i₁ + d₁ k₁ - p₁, s₂ i₂ + d₂ k₂ - p₂).  x counts as -∞ outside its range.
 
-Forward.  a[i], the place where the largest entry of window i stands, as a number in 0 .. H W - 1
-(the output ``indices``); then y[i] = x[a[i]].
+Forward.  Each sample and channel by itself: a[i] is the place in x of the largest entry of window i,
+as one number in 0 ... H W - 1, row by row (the second output, ``indices``); then y[i] = x[a[i]].
 
-Chain rule.  Near x, a does not change, so y only picks entries: ∂y[i]/∂x[j] = [a[i] = j].
+Chain rule.  dy is ∂L/∂y.  Where one entry of a window is larger than all others, it stays the largest
+under a small change of x: a[i] is constant there, and y[i] is a copy of one entry, so
+∂y[i]/∂x[j] = [a[i] = j], which is 1 if a[i] = j, else 0.
     dx[j] = Σ_i dy[i] [a[i] = j]
 
-Result.  dx is 0, but each dy[i] is added at a[i]; windows that overlap may add to the same place.
+Result.  dx is 0, but each dy[i] is added at place a[i]; windows that overlap may add to the same place.
+indices, being integers, have no gradient.
 
 Ties.  Where several entries are the largest, any of them gives a subgradient; PyTorch's
-convention on the CPU, and ours, is the first, row by row.  NaN counts as largest; the last one wins.
+convention on the CPU, and ours, is the first, row by row.  NaN counts as largest, and of several the last
+one wins.  Padding never wins: in a window of -∞ alone, a[i] is a place inside x.
 Errors: padding above half a kernel, a kernel larger than the padded x, a window of padding alone.
 Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep learning, section 3; PyTorch
 documentation, torch.nn.functional.max_pool2d.
@@ -31,10 +36,10 @@ from handgrad.derivations._spatial import ints, output_size, random_windows, req
 
 def forward(x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     require_spatial(x, 2, "max_pool2d")
-    how = _geometry(2, kernel_size, stride, padding, dilation)
-    out = output_size(x.shape[-2:], *how, ceil=ceil_mode)
-    _check_reach(x.shape[-2:], out, *how)
-    a = argmax_windows(x, *how, out)
+    options = _options(kernel_size, stride, padding, dilation)
+    out = output_size(x.shape[-2:], *options, ceil=ceil_mode)  # (H', W')
+    _check_reach(x.shape[-2:], out, *options)
+    a = argmax_windows(x, *options, out)
     xp = namespace(x)
     y = xp.reshape(xp.take_along_axis(_flat(x), _flat(a), axis=-1), a.shape)
     return (y, a), (a, tuple(x.shape))
@@ -42,7 +47,9 @@ def forward(x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
 
 def backward(dys, residuals, **_):
     a, shape = residuals
-    dx = scatter(_flat(dys[0]), _flat(a), size(shape[-2:]))
+    dy, _ = dys  # one for each output; indices have none
+    # zeros (..., H W), to which each dy[i] is added at a[i]
+    dx = scatter(_flat(dy), _flat(a), size(shape[-2:]))
     return namespace(dx).reshape(dx, shape)
 
 
@@ -51,23 +58,24 @@ def _flat(x):
     return namespace(x).reshape(x, (*x.shape[:-2], size(x.shape[-2:])))
 
 
-def _geometry(d, kernel, stride, padding, dilation):
-    """Kernel, stride, padding and dilation, axis by axis."""
-    kernel = ints(kernel, d, "kernel_size", 1)
-    stride = kernel if stride is None or stride == () else ints(stride, d, "stride", 1)
-    padding = ints(padding, d, "padding", 0)
+def _options(kernel, stride, padding, dilation):
+    """Kernel, stride, padding and dilation, each a pair."""
+    kernel = ints(kernel, 2, "kernel_size", 1)
+    stride = kernel if stride is None or stride == () else ints(stride, 2, "stride", 1)
+    padding = ints(padding, 2, "padding", 0)
     require(
         all(2 * p <= k for p, k in zip(padding, kernel, strict=True)),
         "padding must be at most half the kernel, or a window could hold nothing but padding",
         f"padding {padding} for kernel {kernel}",
         "pad less",
     )
-    return kernel, stride, padding, ints(dilation, d, "dilation", 1)
+    return kernel, stride, padding, ints(dilation, 2, "dilation", 1)
 
 
-def _check_reach(spatial, out, *how):
+def _check_reach(spatial, out, *options):
     """No window steps over x whole, from padding to padding (PyTorch's index then points outside x)."""
-    for n, m, k, s, p, d in zip(spatial, out, *how, strict=True):
+    for n, m, k, s, p, d in zip(spatial, out, *options, strict=True):
+        # steps d <= n cannot miss x; without padding each window starts inside x; else try every window
         require(
             d <= n or p == 0 or all(any(0 <= s * i + d * j - p < n for j in range(k)) for i in range(m)),
             "each window must hold an entry of x",

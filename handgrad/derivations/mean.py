@@ -3,13 +3,13 @@
 Shapes.  x (...), floating; y without the axes ``dim`` (an axis, several, or None for all), or with
 length 1 there if ``keepdim``.  n counts the elements that go into one mean.
 
-Chain rule.  y = (x_1 + ... + x_n)/n, so ∂y/∂x_i = 1/n for each i.
+Chain rule.  dy is ∂L/∂y.  y = (x_1 + ... + x_n)/n, so ∂y/∂x_i = 1/n for each i.
 
 Result.  dx_i = dy/n:  the gradient of the sum, divided by n.
 
 PyTorch's option ``dtype`` is a cast of x before the layer, a step of its own: torch_ext.functional makes it.
 
-Kinks: none.  Errors: an axis that x does not have; integers, whose mean is none.
+Kinks: none.  Errors: an axis that x does not have; integers: their mean is no integer.
 Source: PyTorch documentation, torch.mean.
 """
 

@@ -2,11 +2,11 @@
 
 Shapes.  x1 and x2 broadcast together to (...), the shape of y.
 
-Chain rule.  ∂y/∂x1 = x2  and  ∂y/∂x2 = x1:  a product hands on its gradient times the *other*
-operand.
+Chain rule.  dy is ∂L/∂y. Element by element  ∂y/∂x1 = x2  and  ∂y/∂x2 = x1:  a product hands on its
+gradient times the *other* operand.
 
 Result.  dx1 = dy x2,  dx2 = dy x1  (x2 and x1 conjugated for complex numbers). Where an operand
-was broadcast, its gradient is summed over the copies (by unbroadcasting).
+was broadcast, its gradient is summed over the copies (after ``backward``, by ``_arrays.unbroadcast``).
 
 Kinks: none.  Errors: shapes that do not broadcast.
 Source: PyTorch documentation, torch.multiply; the lecture's section 6.2.

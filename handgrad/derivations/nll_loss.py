@@ -6,9 +6,11 @@ w (weight of each class, constant) (C,) or absent (1); L (), or the shape of t f
 Forward.  A target equal to ``ignore_index`` contributes nothing. The mean divides by W, the sum of
 the weights of the targets that are not ignored (without w: their number); it is NaN where W is 0.
 
-Chain rule.  x is used at one class for each target:  ∂l_n/∂x_nk = -w_k [k = t_n].
+Chain rule.  x is used at one class for each target:  ∂l_n/∂x_nk = -w_k [k = t_n], where [k = t_n] is 1
+at the class of the target, else 0.
 
-Result.  dx_nk = -w_k [k = t_n] dl_n,  0 where ignored, with dl_n = dL/W for the mean, else dL or dL_n.
+Result.  dx_nk = -w_k [k = t_n] dl_n,  0 where ignored. dL is what arrives (``dy`` in the code), and
+dl_n = dL/W for the mean, dL for the sum, dL_n for "none".
 
 Kinks: none: the loss is linear in x.
 Errors: shapes that do not fit, a class out of range, targets that are not integers, an unknown reduction.
@@ -50,8 +52,9 @@ def forward(x, t, w=None, *, ignore_index=-100, reduction="mean"):
 def backward(dy, residuals, *, ignore_index=-100, reduction="mean"):  # noqa: ARG001
     hot, weights = residuals
     xp = namespace(dy)
-    dl = weights * spread(dy, weights.shape, reduction, xp.sum(weights))
-    return xp.where(hot, -xp.expand_dims(dl, axis=min(1, weights.ndim)), 0)
+    w_dl = weights * spread(dy, weights.shape, reduction, xp.sum(weights))
+    class_axis_of_x = min(1, weights.ndim)
+    return xp.where(hot, -xp.expand_dims(w_dl, axis=class_axis_of_x), 0)
 
 
 def fit(rng, shape):

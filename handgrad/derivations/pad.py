@@ -7,12 +7,14 @@ Forward.  Counted from the first entry of x, j runs from -before to n + after - 
     constant    s(j) = j; outside 0 ... n-1, y is ``value`` (0 where it is None)
     replicate   s(j) = the nearest of 0 ... n-1
     reflect     s(j) = (n-1) - |(n-1) - |j||, mirrored at the first and at the last entry
-    circular    s(j) = j mod n (where entries are cut off, n counts those left)
+    circular    s(j) = j mod n (where entries are cut off: those left repeat)
 
-Chain rule.  x_i was copied to every j with s(j) = i, and each copy adds its gradient:
+Chain rule.  dy is ∂L/∂y. x_i was copied to every j with s(j) = i, and each copy adds its gradient
+([s(j) = i] is 1 where that holds, else 0; a constant takes no gradient):
     dx_i = Σ_j [s(j) = i] dy_j
 
-Axes are padded one after the other, and their gradients are folded back in the reverse order.
+Result.  dx is 0, but each dy_j that is a copy is added at s(j). Axes are padded one after the other, so
+their gradients are folded back in the reverse order.
 
 Kinks: none.  Errors: an unknown mode, more axes than x has, and where s(j) would leave x: reflect by
 n or more, circular by more than n.
@@ -112,7 +114,9 @@ def fit(rng, shape):
         return None
     mode = str(rng.choice(MODES)) if len(shape) <= d + 2 else "constant"
     pad = [
-        int(rng.integers(0, n if mode == "reflect" else n + 1)) for n in shape[: -d - 1 : -1] for _ in "ba"
+        int(rng.integers(0, n if mode == "reflect" else n + 1))
+        for n in shape[: -d - 1 : -1]
+        for _ in ("before", "after")
     ]
     return case("fit", normal(*shape), pad=tuple(pad), mode=mode)
 

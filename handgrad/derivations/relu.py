@@ -2,11 +2,13 @@
 
 Shapes.  x and y (...), element by element.
 
-Chain rule.  y = x where x > 0, so ∂y/∂x = 1; y = 0 where x < 0, so ∂y/∂x = 0:
-    dx = dy where x > 0, else 0.
+Chain rule.  dy is ∂L/∂y.  y = x where x > 0, so ∂y/∂x = 1; y = 0 where x < 0, so ∂y/∂x = 0.
+
+Result.  dx = dy where x > 0, else 0.
 
 Kink.  At x = 0 the slope jumps from 0 to 1 and every value between is a subgradient;
 PyTorch's convention, and ours, is 0. Where x is NaN, y is NaN and dy is handed on.
+Errors: none.
 Source: PyTorch documentation, torch.nn.functional.relu; the lecture's section 8.
 """
 

@@ -2,8 +2,8 @@
 
 Shapes.  x (...); y of ``shape``, in which one -1 stands for the length that fits.
 
-Chain rule.  Each y_i is one x_j, so ∂y_i/∂x_j = 1: every gradient goes back to where its element
-came from.
+Chain rule.  dy is ∂L/∂y. Each y_i is a copy of one x_j, so ∂y_i/∂x_j = 1 there, else 0: every gradient
+goes back to where its element came from.
 
 Result.  dx = dy in the shape of x.
 

@@ -1,21 +1,24 @@
 """y = w x̂,  x̂ = x / sqrt(mean(x²) + ε),  the mean over the last axes
 
-Shapes.  x and y (..., *normalized_shape); w normalized_shape, or absent (1). D is the number of
-elements normalised together.
+Shapes.  x and y (..., *normalized_shape); w normalized_shape, or absent (1). Below, i and k run over the
+D elements that are normalised together: the last axes, taken as one.
 
 Forward.  With r = 1/sqrt(Σ_i x_i²/D + ε),  x̂_i = r x_i. An ε of None is the machine epsilon of the
 dtype that the formula is computed in: 2^-52 for float64, 2^-23 for float32, and so for 16-bit inputs,
 as PyTorch computes them (its documentation says the epsilon of x's own dtype).
 
-Chain rule.  dx̂_i = w_i dy_i, and x_k reaches x̂_i on two ways: directly, and through r.
-    ∂r/∂x_k = -½ r³ 2 x_k/D = -r² x̂_k/D
+Chain rule.  dy is ∂L/∂y. From y_i = w_i x̂_i,  dx̂_i = w_i dy_i. And x_k reaches every x̂_i in two ways:
+directly (only i = k), and through r. [i = k] is 1 for i = k, else 0.
+    ∂r/∂x_k = -½ (Σ_i x_i²/D + ε)^(-3/2) 2 x_k/D = -r³ x_k/D = -r² x̂_k/D
+By the product rule for x̂_i = r x_i,
     ∂x̂_i/∂x_k = r [i = k] + x_i (-r² x̂_k/D) = r ([i = k] - x̂_i x̂_k/D)
     dx_k = Σ_i dx̂_i ∂x̂_i/∂x_k = r (dx̂_k - x̂_k Σ_i dx̂_i x̂_i/D)
 
-Result.  dx = r (dx̂ - x̂ mean(dx̂ x̂)),  dx̂ = w dy;  dw = dy x̂ summed over the leading axes (by
-unbroadcasting). Layer norm without the mean, and so without the term of the mean.
+Result.  dx = r (dx̂ - x̂ mean(dx̂ x̂)),  dx̂ = w dy;  dw = dy x̂ summed over the leading axes (after
+``backward``, by ``_arrays.unbroadcast``). Layer norm without the mean, and so without the term of the mean.
 
-Kinks: none (ε > 0).  Errors: normalized_shape is not the end of the shape of x, or not that of w.
+Kinks: none (ε > 0; with ε = 0 a row of zeros gives 0/0, NaN).
+Errors: normalized_shape is not the end of the shape of x, or not that of w.
 Source: Zhang and Sennrich, Root Mean Square Layer Normalization (2019), section 3; PyTorch
 documentation, torch.nn.RMSNorm.
 """
@@ -31,12 +34,12 @@ def forward(x, w=None, *, normalized_shape, eps=None):
     xp = namespace(x)
     if eps is None:
         eps = xp.finfo(x.dtype).eps
-    rstd = 1 / xp.sqrt(average(x * x, axes) + eps)
+    rstd = 1 / xp.sqrt(average(x * x, axes) + eps)  # r
     xhat = x * rstd
     return affine(xhat, w, None), (xhat, rstd, w)
 
 
-def backward(dy, residuals, *, normalized_shape, eps=None):  # noqa: ARG001
+def backward(dy, residuals, *, normalized_shape, eps=None):  # noqa: ARG001 (eps is in rstd)
     xhat, rstd, w = residuals
     axes = last_axes("rms_norm", xhat, normalized_shape)
     dxhat = dy if w is None else dy * w

@@ -1,30 +1,35 @@
 """y = a v,  a = p ⊙ r,  p = softmax(s),  s = scale q kᵀ + attn_mask
 
-Shapes.  q (..., L, E), k (..., S, E), v (..., S, F); y (..., L, F).  s, p, a and r are (..., L, S),
-attn_mask and dropout_mask broadcast to that.  The leading axes broadcast together.
-scale is 1/√E if None: s then has the variance of one entry where those of q and k have variance 1.
-attn_mask   of bools: False takes the key out, s = -inf.  Of floats: added to s.
-is_causal   query i sees the keys j <= i only: a bool mask, and no other besides.
-r           1 without dropout; else dropout_mask/(1 - dropout_p), the mask (bools, True keeps)
-            drawn by the caller.
-enable_gqa  q has g times as many heads (axis -3) as k and v: g queries share a head of k and v.
+Shapes.  q (..., L, E), L queries; k (..., S, E), S keys; v (..., S, F), a value for each key; y (..., L, F).
+s (scores), p (probabilities), r (dropout) and a are (..., L, S), a row for each query, over the keys;
+attn_mask and dropout_mask broadcast to that.  The leading axes (batch, heads) broadcast together.
+ᵀ exchanges the last two axes, ⊙ multiplies element by element, softmax goes along each row.
 
-Forward.  A row whose keys are all masked has y = 0 (PyTorch's convention; softmax itself would
-give NaN): its mask is left out, and its y set to the constant 0.
+Forward.
+scale       1/√E if None: where the entries of q and k are independent with mean 0 and variance 1,
+            the sum q kᵀ over E products has variance E, and s again 1.
+attn_mask   of bools: False takes the key out, s = -∞.  Of floats: added to s.
+is_causal   query i sees the keys j ≤ i only: a mask of bools, and no other may be given besides.
+r           1 without dropout_mask; else dropout_mask/(1 - dropout_p), the mask (bools, True keeps)
+            drawn by the caller.  With dropout_p = 1 nothing is kept, r = 0.
+enable_gqa  q has g times as many heads (axis -3) as k and v: g heads of q in a row share one of k and v.
+A row whose keys are all masked has y = 0 (PyTorch's convention; softmax of -∞ alone would be NaN):
+its mask is left out, and its y set to the constant 0.
 
-Chain rule.  With dy given (⟨.⟩ is a sum over one row, along S):
-    y = a v          dv = aᵀ dy,  da = dy vᵀ
-    a = p ⊙ r        dp = da ⊙ r
-    p = softmax(s)   ds = p ⊙ (dp - ⟨dp ⊙ p⟩)         derived in softmax
-    s = scale q kᵀ   dq = scale ds k,  dk = scale dsᵀ q
-    s = ... + mask   dmask = ds, summed over the axes along which the mask was repeated
+Chain rule.  dy is ∂L/∂y.  From the last step back to the first (⟨.⟩ is a sum over each row, along S):
+    y = a v          dv = aᵀ dy,  da = dy vᵀ                    derived in matmul
+    a = p ⊙ r        dp = da ⊙ r                                r is constant
+    p = softmax(s)   ds = p ⊙ (dp - ⟨dp ⊙ p⟩)                   derived in softmax
+    s = scale q kᵀ   dq = scale ds k,  dk = scale dsᵀ q         derived in matmul
+    s = ... + mask   dmask = ds
 A masked key has p = 0, so ds = 0: nothing flows through it.  Nor through a row masked whole, whose
-y is constant: its dy is left out.
-A head of k and v shared by g queries gets the sum of their gradients.
+y is constant: its dy is replaced by 0.
+A head of k and v shared by g heads of q was copied g times, and gets the sum of their gradients.
 
-Result.  dq, dk, dv and, for a mask of floats, dmask, as above.
+Result.  dq, dk, dv and, for a mask of floats, dmask, as above.  Where leading axes or a mask were
+broadcast, the gradient is summed over the copies (after ``backward``, by ``_arrays.unbroadcast``).
 
-Kinks: none.  (Where the mask is -inf, its gradient is 0, in PyTorch too.)
+Kinks: none.  (Where the mask is -∞, its gradient is 0, in PyTorch too.)
 Errors: axes that do not match, is_causal together with attn_mask, a mask of integers, dropout_p
 without a mask.
 Source: Vaswani et al. 2017, Attention is all you need, section 3.2.1; Ainslie et al. 2023 (enable_gqa);
@@ -36,49 +41,57 @@ import math
 from handgrad._arrays import is_floating, namespace
 from handgrad._cases import case, mask, normal
 from handgrad._derivation import register
-from handgrad._errors import require
 from handgrad.derivations import softmax
+from handgrad.derivations._attention import (
+    heads_sharing,
+    require_attention,
+    require_mask,
+    share,
+    sum_shared,
+)
 
 INF = float("inf")
 
 
 def forward(q, k, v, attn_mask=None, dropout_mask=None, *,
             dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):  # fmt: skip
-    _check(q, k, v, attn_mask, dropout_mask, dropout_p, is_causal, enable_gqa)
+    require_attention(q, k, v, attn_mask, dropout_mask, dropout_p, is_causal, enable_gqa)
     xp = namespace(q)
-    groups = (_groups(q, k), _groups(q, v)) if enable_gqa else (1, 1)
-    k, v = _share(k, groups[0]), _share(v, groups[1])
+    groups = (heads_sharing(q, k), heads_sharing(q, v)) if enable_gqa else (1, 1)
+    k, v = share(k, groups[0]), share(v, groups[1])
     s = (q * _scale(q, scale)) @ k.mT
     if is_causal:
         s = xp.where(_causal(xp, s), s, -INF)
-    nothing, added = None, False  # nothing: the queries that see no key at all
+    blind, added = None, False  # blind: the queries that see no key at all
     if attn_mask is not None:
-        _check_mask(attn_mask, tuple(s.shape))
+        require_mask(attn_mask, tuple(s.shape))
         added = is_floating(attn_mask)
         if added:
-            nothing = xp.all(attn_mask == -INF, axis=-1, keepdims=True)
-            s = s + xp.where(nothing, 0, attn_mask)
+            blind = xp.all(attn_mask == -INF, axis=-1, keepdims=True)
+            s = s + xp.where(blind, 0, attn_mask)
         else:
-            nothing = ~xp.any(attn_mask, axis=-1, keepdims=True)
-            s = xp.where(attn_mask | nothing, s, -INF)
+            blind = ~xp.any(attn_mask, axis=-1, keepdims=True)
+            s = xp.where(attn_mask | blind, s, -INF)
     p, _ = softmax.forward(s)
-    y = _drop(p, dropout_mask, dropout_p) @ v
-    y = y if nothing is None else xp.where(nothing, 0, y)
-    return y, (q, k, v, p, nothing, added, dropout_mask, groups)
+    a = _drop(p, dropout_mask, dropout_p)
+    y = a @ v
+    y = y if blind is None else xp.where(blind, 0, y)
+    return y, (q, k, v, p, blind, added, dropout_mask, groups)
 
 
 def backward(dy, residuals, needs, *, dropout_p=0.0, scale=None, **_):
-    q, k, v, p, nothing, added, dropout_mask, groups = residuals
-    if nothing is not None:
-        dy = namespace(dy).where(nothing, 0, dy)
+    q, k, v, p, blind, added, dropout_mask, groups = residuals
+    if blind is not None:
+        dy = namespace(dy).where(blind, 0, dy)
     dq = dk = dv = dmask = None
+    # needs: which gradients are wanted. a and da have no names, which would keep them in memory
     if needs[2]:
-        dv = _sum_shared(_drop(p, dropout_mask, dropout_p).mT @ dy, groups[1])
+        dv = sum_shared(_drop(p, dropout_mask, dropout_p).mT @ dy, groups[1])  # aᵀ dy
     if needs[0] or needs[1] or (added and needs[3]):
-        dp = _drop(dy @ v.mT, dropout_mask, dropout_p)
+        dp = _drop(dy @ v.mT, dropout_mask, dropout_p)  # da ⊙ r
         ds = p * (dp - namespace(dp).sum(dp * p, axis=-1, keepdims=True))
         dq = (ds @ k) * _scale(q, scale) if needs[0] else None
-        dk = _sum_shared(ds.mT @ (q * _scale(q, scale)), groups[0]) if needs[1] else None
+        dk = sum_shared(ds.mT @ (q * _scale(q, scale)), groups[0]) if needs[1] else None
         dmask = ds if added else None
     return dq, dk, dv, dmask, None
 
@@ -95,83 +108,11 @@ def _causal(xp, s):
 
 
 def _drop(p, dropout_mask, dropout_p):
-    """p ⊙ r."""
+    """p ⊙ r; da ⊙ r too."""
     if dropout_mask is None:
         return p
     kept = 1 / (1 - dropout_p) if dropout_p < 1 else 0.0
     return namespace(p).where(dropout_mask, p * kept, 0)
-
-
-def _groups(q, k):
-    """How many heads of q share one of k."""
-    return q.shape[-3] // k.shape[-3]
-
-
-def _share(k, g):
-    """(..., heads, S, E) -> (..., g heads, S, E): each head g times in a row."""
-    if g == 1:
-        return k
-    xp = namespace(k)
-    *lead, heads, rows, n = k.shape
-    repeated = xp.broadcast_to(xp.expand_dims(k, axis=-3), (*lead, heads, g, rows, n))
-    return xp.reshape(repeated, (*lead, heads * g, rows, n))
-
-
-def _sum_shared(dk, g):
-    """The transpose of :func:`_share`."""
-    if g == 1:
-        return dk
-    xp = namespace(dk)
-    *lead, heads, rows, n = dk.shape
-    return xp.sum(xp.reshape(dk, (*lead, heads // g, g, rows, n)), axis=-3)
-
-
-def _check(q, k, v, attn_mask, dropout_mask, dropout_p, is_causal, enable_gqa):
-    shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
-    require(
-        min(q.ndim, k.ndim, v.ndim) >= 2 and q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2],
-        "attention needs q (..., L, E), k (..., S, E) and v (..., S, F)",
-        shapes,
-        "make E and S match",
-    )
-    require(
-        not enable_gqa
-        or (
-            min(q.ndim, k.ndim, v.ndim) >= 3
-            and all(n.shape[-3] > 0 and q.shape[-3] % n.shape[-3] == 0 for n in (k, v))
-        ),
-        "enable_gqa needs the heads (axis -3) of k and v to divide those of q",
-        shapes,
-        "change the number of heads",
-    )
-    require(
-        attn_mask is None or not is_causal,
-        "is_causal is a mask already",
-        "an attn_mask besides",
-        "give one of the two",
-    )
-    require(
-        attn_mask is None or is_floating(attn_mask) or namespace(attn_mask).isdtype(attn_mask.dtype, "bool"),
-        "attn_mask must hold bools (True: take part) or floats (added)",
-        f"{getattr(attn_mask, 'dtype', None)}",
-        "convert it",
-    )
-    require(
-        dropout_p == 0 or (0 < dropout_p <= 1 and dropout_mask is not None),
-        "dropout_p must be in [0, 1], and dropout needs its mask",
-        f"dropout_p {dropout_p}, dropout_mask {'absent' if dropout_mask is None else 'given'}",
-        "draw a dropout_mask of bools, True where p is kept",
-    )
-
-
-def _check_mask(attn_mask, shape):
-    last = shape[len(shape) - attn_mask.ndim :]
-    require(
-        attn_mask.ndim <= len(shape) and all(m in (1, n) for m, n in zip(attn_mask.shape, last, strict=True)),
-        "attn_mask must broadcast to (..., L, S)",
-        f"attn_mask {tuple(attn_mask.shape)} for {shape}",
-        "drop or add axes",
-    )
 
 
 def reference(torch, q, k, v, attn_mask=None, dropout_mask=None, *, dropout_p=0.0, **options):

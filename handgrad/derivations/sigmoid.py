@@ -5,8 +5,8 @@ Shapes.  x and y (...), element by element.
 Forward.  exp(-x) overflows for x far below 0; there the equal form exp(x) / (1 + exp(x)) is used,
 so that exp is only ever taken of numbers ≤ 0.
 
-Chain rule.  With u = 1 + exp(-x), so that y = 1/u,
-    ∂y/∂x = -1/u² ∂u/∂x = exp(-x)/u² = 1/u · (u - 1)/u = y (1 - y)
+Chain rule.  dy is ∂L/∂y. With u = 1 + exp(-x), so that y = 1/u and ∂u/∂x = -exp(-x) = 1 - u,
+    ∂y/∂x = -1/u² ∂u/∂x = (u - 1)/u² = 1/u (1 - 1/u) = y (1 - y)
 
 Result.  dx = dy y (1 - y), from the output alone  (conjugated for complex numbers).
 

@@ -2,12 +2,13 @@
 
 Shapes.  x and y (...), element by element.
 
-Chain rule.  With s = σ(x) and ∂s/∂x = s (1 - s), the product rule gives
+Chain rule.  dy is ∂L/∂y. With s = σ(x) and ∂s/∂x = s (1 - s), as ``sigmoid`` derives it, the product
+rule gives
     ∂y/∂x = s + x s (1 - s)
 
 Result.  dx = dy s (1 + x (1 - s)).
 
-Kinks: none.  Errors: none.  NaN is passed on.
+Kinks: none.  Errors: none.  NaN is passed on. At x = -∞ y is NaN (∞ · 0), and at ±∞ so is dx, as in PyTorch.
 Source: Hendrycks and Gimpel, Gaussian Error Linear Units (2016), section 2; Ramachandran, Zoph and
 Le, Searching for Activation Functions (2017); PyTorch documentation, torch.nn.functional.silu.
 """

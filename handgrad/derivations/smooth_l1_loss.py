@@ -2,13 +2,14 @@
 
 Shapes.  x (input) and t (target), broadcast together to (...); L (), or (...) for reduction "none".
 
-Forward.  With m = min(|e|, β) both pieces are one formula, l = (m/β) (|e| - m/2): m/β is 1 far
-out, and |e| - m/2 = |e|/2 near the centre. β = 0 leaves |e|, the L1 loss.
+Forward.  With m = min(|e|, β) both pieces are one formula, l = (m/β) (|e| - m/2): far out m = β, which
+gives |e| - β/2, and near the centre m = |e|, which gives (|e|/β) |e|/2. β = 0 leaves |e|, the L1 loss.
 
 Chain rule.  For one element, ∂l/∂e = e/β where |e| < β, else sign(e): the two meet at |e| = β,
 where e/β = ±1. So ∂l/∂e = e/β, clipped to [-1, 1], and ∂e/∂x = 1, ∂e/∂t = -1.
 
-Result.  dx = clip(e/β, -1, 1) dl,  dt = -dx,  where dl is dL spread over the elements.
+Result.  dx = clip(e/β, -1, 1) dl,  dt = -dx,  where dL is what arrives (``dy`` in the code) and
+dl = dL / number of elements for the mean, dL for the sum and "none".
 
 Kinks: none for β > 0 (the second derivative jumps at |e| = β). For β = 0 the one of |e| at 0,
 where PyTorch's convention, and ours, is the slope 0.

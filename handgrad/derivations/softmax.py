@@ -2,13 +2,15 @@
 
 Shapes.  x and y (..., n, ...), n along the axis ``dim``.
 
-Forward.  The largest x_j is subtracted first: it cancels, and exp cannot overflow.
+Forward.  The largest x_j is subtracted from every x_i first: this divides numerator and denominator by
+the same number, and exp cannot overflow.
 
-Chain rule.  With s = Σ_j exp(x_j),
+Chain rule.  dy is ∂L/∂y, and [i = k] is 1 for i = k, else 0. By the quotient rule for y_i = exp(x_i)/s,
+s = Σ_j exp(x_j), ∂s/∂x_k = exp(x_k),
     ∂y_i/∂x_k = [i = k] exp(x_i)/s - exp(x_i) exp(x_k)/s² = y_i ([i = k] - y_k)
-    dx_k = Σ_i dy_i y_i ([i = k] - y_k) = y_k (dy_k - Σ_i dy_i y_i)
+    dx_k = Σ_i dy_i ∂y_i/∂x_k = Σ_i dy_i y_i ([i = k] - y_k) = y_k (dy_k - Σ_i dy_i y_i)
 
-Result.  dx = y (dy - ⟨dy, y⟩), the inner product taken along the axis.
+Result.  dx = y (dy - ⟨dy, y⟩), with ⟨dy, y⟩ = Σ_i dy_i y_i along the axis.
 
 PyTorch's option ``dtype`` is a cast of x before the layer, a step of its own: torch_ext.functional makes it.
 

@@ -4,12 +4,13 @@ Shapes.  x and y (...), element by element.  β is the number ``beta``, not 0.
 
 Forward.  With z = β x:  log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), in which exp cannot overflow.
 
-Chain rule.  ∂y/∂x = 1/β · exp(z)/(1 + exp(z)) · β = σ(z), the sigmoid; above the threshold y = x, so 1.
+Chain rule.  dy is ∂L/∂y.  ∂y/∂x = 1/β · exp(z)/(1 + exp(z)) · β = σ(z), the sigmoid; above the
+threshold y = x, so 1.
 
 Result.  dx = dy σ(β x) where β x ≤ threshold, else dy.
 
-Kink.  At β x = threshold the two pieces do not quite meet (they differ by exp(-threshold)/β); PyTorch
-counts the threshold itself to the curve, and so do we.  NaN is passed on.  Errors: none.
+Kink.  At β x = threshold the two pieces do not quite meet (they differ by about exp(-threshold)/β); PyTorch
+counts the threshold itself as part of the curve, and so do we.  NaN is passed on.  Errors: none.
 Source: PyTorch documentation, torch.nn.functional.softplus.
 """
 

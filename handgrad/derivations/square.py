@@ -2,7 +2,7 @@
 
 Shapes.  x and y (...), element by element.
 
-Chain rule.  ∂y/∂x = 2x.
+Chain rule.  dy is ∂L/∂y.  ∂y/∂x = 2x.
 
 Result.  dx = 2 x dy  (x conjugated for complex numbers).
 

@@ -2,10 +2,10 @@
 
 Shapes.  x1 and x2 broadcast together to (...), the shape of y.  α is the number ``alpha``.
 
-Chain rule.  Element by element  ∂y/∂x1 = 1  and  ∂y/∂x2 = -α.
+Chain rule.  dy is ∂L/∂y. Element by element  ∂y/∂x1 = 1  and  ∂y/∂x2 = -α.
 
 Result.  dx1 = dy,  dx2 = -α dy  (-ᾱ dy for complex numbers). Where an operand was broadcast, its
-gradient is summed over the copies (by unbroadcasting).
+gradient is summed over the copies (after ``backward``, by ``_arrays.unbroadcast``).
 
 Kinks: none.  Errors: shapes that do not broadcast.
 Source: PyTorch documentation, torch.subtract.

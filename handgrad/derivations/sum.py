@@ -3,7 +3,7 @@
 Shapes.  x (...); y without the axes ``dim`` (an axis, several, or None for all), or with length 1
 there if ``keepdim``.
 
-Chain rule.  y = x_1 + ... + x_n, so ∂y/∂x_i = 1 for each i.
+Chain rule.  dy is ∂L/∂y.  y = x_1 + ... + x_n, so ∂y/∂x_i = 1 for each i.
 
 Result.  dx_i = dy:  the gradient of a sum is copied to every element that went into it. Summing and
 broadcasting are each other's transpose.

@@ -2,7 +2,7 @@
 
 Shapes.  x (..., m, ..., n, ...), y (..., n, ..., m, ...): a matrix becomes its transpose.
 
-Chain rule.  y_ji = x_ij, so the gradient of x_ij stands at dy_ji.
+Chain rule.  dy is ∂L/∂y. Along the two axes y_ji = x_ij, so dx_ij = dy_ji.
 
 Result.  dx = dy with the same two axes exchanged: that is its own inverse, complex numbers included
 (nothing is conjugated).
