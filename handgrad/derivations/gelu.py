@@ -43,7 +43,7 @@ def forward(x, *, approximate="none"):
     if approximate == "none":
         cdf = erfc(-x / math.sqrt(2)) / 2  # Φ
     else:
-        cdf, _ = sigmoid.forward(2 * _u(_near(x)))
+        cdf, _ = sigmoid.forward(2 * _u(_near(x)))  # σ(2u)
     return x * cdf, (x, cdf)
 
 

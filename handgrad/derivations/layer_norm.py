@@ -5,7 +5,7 @@ Shapes.  x and y (..., *normalized_shape); w and b normalized_shape, each may be
 are normalised together: the last axes, taken as one.
 
 Forward.  Two passes: μ = Σ_i x_i/D, then σ² = Σ_i (x_i - μ)²/D (not E[x²] - μ², which cancels where
-the mean is large; by D, not D - 1). With r = 1/sqrt(σ² + ε),  x̂_i = (x_i - μ) r.
+the mean is large). Both divide by D. With r = 1/sqrt(σ² + ε),  x̂_i = (x_i - μ) r.
 
 Chain rule.  dy is ∂L/∂y. From y_i = w_i x̂_i + b_i,  dx̂_i = w_i dy_i. And x_k reaches every x̂_i in three
 ways: directly (only i = k), through μ, and through σ². [i = k] is 1 for i = k, else 0.
