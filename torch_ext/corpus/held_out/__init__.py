@@ -1,0 +1,11 @@
+"""The held-out third of the corpus: written from sources on wrong gradients, without a look at the checker."""
+
+from torch_ext.corpus._entry import Operation
+from torch_ext.corpus.held_out import activations, attention, losses, normalisation
+
+OPERATIONS: tuple[Operation, ...] = (
+    *normalisation.OPERATIONS,
+    *activations.OPERATIONS,
+    *losses.OPERATIONS,
+    *attention.OPERATIONS,
+)
