@@ -17,7 +17,7 @@ Backward = Callable[[Any, Any], Any]  # backward(grad_output, residuals) -> grad
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 KINDS = (
     "sign scale transpose missing-sum missing-factor missing-term permuted local region offset zero "
-    "not-finite nondeterministic mutates shape dtype forward"
+    "not-finite nondeterministic mutates shape dtype forward unknown"
 ).split()
 
 
@@ -63,6 +63,8 @@ class Operation:
     further    more inputs on which the right backward is right, by name: kinks, ties, saturation,
                empty and one-element tensors, broadcasting, views
     dtypes     in which the right pair is right
+    convention the gradient is not that of the forward pass but one agreed on, such as a straight-through
+               estimator's: the reference states it, and without the reference it is wrong
     """
 
     name: str
@@ -73,6 +75,7 @@ class Operation:
     mistakes: tuple[Mistake, ...] = ()
     further: Mapping[str, Inputs] = field(default_factory=dict)
     dtypes: tuple[str, ...] = DTYPES
+    convention: bool = False
 
     def pair(self, mistake: Mistake | None = None) -> tuple[Forward, Backward]:
         """(forward, backward), with a mistake in one of them or none."""

@@ -1,0 +1,9 @@
+"""The open part of the corpus: read while the checker is designed; another part is not."""
+
+from torch_ext.corpus._entry import Operation
+from torch_ext.corpus.open import activations, clipping
+
+OPERATIONS: tuple[Operation, ...] = (
+    *activations.OPERATIONS,
+    *clipping.OPERATIONS,
+)
