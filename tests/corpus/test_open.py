@@ -182,7 +182,7 @@ def evidence(op, mistake, make, dtype, seed=0):
         for i, (w, r) in enumerate(zip(first, right, strict=True)):
             if w is None and r is None:
                 continue
-            if w is None or w.shape != r.shape or w.dtype != r.dtype or not same(w, r):
+            if w is None or w.shape != r.shape or w.dtype != r.dtype or not same(w, r, slack=2.0):
                 pairs.append((i, w, r))
     return effects, pairs
 
@@ -243,16 +243,22 @@ EXACT = {"transpose", "region", "local"}
 @pytest.mark.parametrize(("op", "mistake"), MISTAKES)
 @torch.no_grad()
 def test_a_mistake_shows_and_bears_its_name(op, mistake):
+    where = ()  # the inputs that show it in the first dtype
     for dtype in mistake.dtypes:
         assert dtype in op.dtypes
         makers = {"usual": op.inputs, **op.further}
-        shown = {name: evidence(op, mistake, make, dtype) for name, make in makers.items()}
-        seen = {name: (effects, pairs) for name, (effects, pairs) in shown.items() if effects or pairs}
+        seen = {}
+        for name in where or makers:  # wrong code need not run on all the inputs that right code does
+            effects, pairs = evidence(op, mistake, makers[name], dtype)
+            if effects or pairs:
+                seen = {name: (effects, pairs)}
+                break
         if mistake.kind == "nondeterministic" and not seen:  # a state that the first call of all has set
             seen = {"later": evidence(op, mistake, op.inputs, dtype, seed=11)}
         effects = set().union(*(e for e, _ in seen.values()))
         pairs = next((p for _, p in seen.values() if p), [])
         assert effects or pairs, f"{dtype}: no trace of the mistake"
+        where = [name for name in seen if name in makers]
         if mistake.hidden is None:
             assert mistake.kind == "nondeterministic" or "usual" in seen
         else:
@@ -263,8 +269,9 @@ def test_a_mistake_shows_and_bears_its_name(op, mistake):
         if mistake.kind in ("mutates", "forward"):
             assert mistake.kind in effects
             continue
-        if mistake.kind != "nondeterministic":
-            assert "nondeterministic" not in effects
+        if mistake.kind == "nondeterministic":
+            continue
+        assert "nondeterministic" not in effects
         assert ("forward" in effects) <= (mistake.kind == "forward")
         assert ("mutates" in effects) <= (mistake.kind == "mutates")
         if mistake.argument:

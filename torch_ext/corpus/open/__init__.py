@@ -1,9 +1,12 @@
 """The open part of the corpus: read while the checker is designed; another part is not."""
 
 from torch_ext.corpus._entry import Operation
-from torch_ext.corpus.open import activations, clipping
+from torch_ext.corpus.open import activations, arithmetic, broadcasting, clipping, linear
 
 OPERATIONS: tuple[Operation, ...] = (
     *activations.OPERATIONS,
     *clipping.OPERATIONS,
+    *arithmetic.OPERATIONS,
+    *broadcasting.OPERATIONS,
+    *linear.OPERATIONS,
 )

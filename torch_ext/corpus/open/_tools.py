@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from typing import Any
 
@@ -47,6 +48,21 @@ def rounded(back):
         return tuple(None if d is None else d.to(dtype) for d in as_tuple(back(wide(grad), saved)))
 
     return backward
+
+
+def keeps_inputs(names, f):
+    """The forward of ``f``, whose inputs bear these names; its residuals are the inputs, wide."""
+
+    def forward(*inputs):
+        kept = tuple(wide(x) if isinstance(x, torch.Tensor) else x for x in inputs)
+        outputs = f(*kept)
+        dtype = inputs[0].dtype
+        return tuple(y.to(dtype) for y in outputs) if isinstance(outputs, tuple) else outputs.to(dtype), kept
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    named: Any = forward
+    named.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names.split()])
+    return named
 
 
 # ---- inputs: makers (generator, dtype) -> an input
@@ -168,6 +184,22 @@ def changed(right, change, which=0):
 
 def scaled(right, factor, which=0):
     return changed(right, lambda d: d * factor, which)
+
+
+def exchanged(right, i=0, j=1):
+    """Two gradients returned in each other's place."""
+
+    def backward(grad, saved):
+        grads = list(as_tuple(right(grad, saved)))
+        grads[i], grads[j] = grads[j], grads[i]
+        return tuple(grads)
+
+    return backward
+
+
+def negated(right):
+    """Every gradient with the opposite sign."""
+    return lambda grad, saved: tuple(None if d is None else -d for d in as_tuple(right(grad, saved)))
 
 
 def without(right, which=0):
