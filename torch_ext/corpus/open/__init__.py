@@ -1,7 +1,7 @@
 """The open part of the corpus: read while the checker is designed; another part is not."""
 
 from torch_ext.corpus._entry import Operation
-from torch_ext.corpus.open import activations, arithmetic, broadcasting, clipping, linear
+from torch_ext.corpus.open import activations, arithmetic, broadcasting, clipping, linear, windows
 
 OPERATIONS: tuple[Operation, ...] = (
     *activations.OPERATIONS,
@@ -9,4 +9,5 @@ OPERATIONS: tuple[Operation, ...] = (
     *arithmetic.OPERATIONS,
     *broadcasting.OPERATIONS,
     *linear.OPERATIONS,
+    *windows.OPERATIONS,
 )
