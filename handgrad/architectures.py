@@ -201,6 +201,8 @@ class _Builder:
             return self.chain(value)
         maps = [self.leaf(Spec((3, shape[-1])), name) for name in ("wq", "wk", "wv")]
         q, k, v = (self.apply("linear", value, w, None) for w in maps)
+        if q is None or k is None or v is None:
+            return value
         causal = bool(self.rng.integers(2))
         return self.apply("scaled_dot_product_attention", q, k, v, is_causal=causal) or value
 

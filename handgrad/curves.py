@@ -76,6 +76,6 @@ def check_curve(path: str | Path) -> Path:
         find_spec("matplotlib") is not None,
         "a curve is drawn by matplotlib",
         "a Python without it",
-        "install it, by pip install 'handgrad[plot]'",
+        "install it, by pip install matplotlib",
     )
     return path

@@ -38,7 +38,7 @@ def digits(seed: int = 0, test: int = 450) -> Split:
     except ModuleNotFoundError:
         raise InputError(
             "The digits ship inside scikit-learn; received a Python without it; "
-            "install it, by pip install 'handgrad[digits]'."
+            "install it, by pip install scikit-learn."
         ) from None
     pictures, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(labels))

@@ -1,5 +1,12 @@
 """Hand derivations as PyTorch layers: ``autograd.Function``s, ``functional`` and ``nn``."""
 
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        "torch_ext needs PyTorch; received a Python without it; install it, by pip install torch."
+    ) from None
+
 from torch_ext import functional as functional
 from torch_ext import nn as nn
 from torch_ext._function import call as call

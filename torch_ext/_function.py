@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd import Function, forward_ad
 
 from handgrad import _arrays
-from handgrad._derivation import Derivation
+from handgrad._derivation import Derivation, registry
 from torch_ext import _autocast, _torch
 
 for _kind in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
@@ -45,11 +45,13 @@ class Forms(NamedTuple):
     compiled: type[Function]
 
 
-def call(derivation: Derivation, *inputs: Any, **options: Any) -> Any:
-    """Apply a derivation to tensors, differentiably. Inputs that are absent are None.
+def call(derivation: Derivation | str, *inputs: Any, **options: Any) -> Any:
+    """Apply a derivation (or the one of that name) to tensors, differentiably. Absent inputs are None.
 
     Returns the output, or a tuple of them. Raises what the derivation's forward raises.
     """
+    if isinstance(derivation, str):
+        derivation = registry[derivation]
     device = _autocast.device_type(inputs)
     if not _autocast.is_on(device):
         return _apply(derivation, inputs, options)

@@ -32,21 +32,38 @@ def directional_derivative(
     """d f(s)/ds at s = 0, for a scalar function of a step along some direction.
 
     ``size`` is the sum of the magnitudes of the terms that f adds up: its rounding error is in
-    proportion. Where f is not finite at a step, the steps are shortened; None where that does not help.
+    proportion. Steps are shortened where f is not finite at one of them, or not smooth between them;
+    None where that does not help.
     """
     unit = float(np.finfo(np.longdouble).eps) / 2
     for shorter in range(4):
         h = np.longdouble(step) / 16**shorter
         with np.errstate(all="ignore"):
             rows = [(f(h / 2**i) - f(-h / 2**i)) / (2 * h / 2**i) for i in range(_LEVELS)]
-        if all(np.isfinite(row) for row in rows):
-            break
-    else:
-        return None
-    previous = rows
-    for order in range(1, _LEVELS):
+        if not all(np.isfinite(row) for row in rows):
+            continue
+        rounding = 16 * unit * size / float(h) * 2 ** (_LEVELS - 1)
+        value, corrections = _extrapolated(rows)
+        if _smooth(corrections, rounding):
+            return Directional(value, corrections[-1] + rounding)
+    return None
+
+
+def _extrapolated(rows: list[np.longdouble]) -> tuple[float, list[float]]:
+    """Richardson's value, and how much each order of extrapolation changed it."""
+    best, corrections = rows[-1], []
+    for order in range(1, len(rows)):
         rows = [fine + (fine - coarse) / (4**order - 1) for coarse, fine in pairwise(rows)]
-        if order == _LEVELS - 2:
-            previous = rows
-    rounding = 16 * unit * size / float(h) * 2 ** (_LEVELS - 1)
-    return Directional(float(rows[-1]), abs(float(rows[-1] - previous[-1])) + rounding)
+        corrections.append(abs(float(rows[-1] - best)))
+        best = rows[-1]
+    return float(best), corrections
+
+
+def _smooth(corrections: list[float], rounding: float) -> bool:
+    """Each order corrects far less than the one before it: by h², where no kink lies between the steps.
+
+    A jump of the first or second derivative there leaves terms in 1/h or h, which the extrapolation
+    does not cancel: its corrections then shrink by a factor of 8 at most.
+    """
+    floor = 4 * rounding
+    return all(later <= max(earlier / 32, floor) for earlier, later in pairwise(corrections))

@@ -52,8 +52,7 @@ def require_torch(what: str) -> None:
         import_module("torch")
     except ModuleNotFoundError:
         raise _BadInput(
-            f"{what} compares with PyTorch; received a Python without it; "
-            "install it, by pip install 'handgrad[torch]'."
+            f"{what} compares with PyTorch; received a Python without it; install it, by pip install torch."
         ) from None
 
 

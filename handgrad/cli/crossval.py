@@ -27,19 +27,36 @@ DERIVATIONS = "../../handgrad/derivations"
     help="How many random networks.",
 )
 @click.option(
-    "--layer", "layers", multiple=True, metavar="NAME", help="Only this layer's checks; may be repeated."
+    "--architecture",
+    "chosen",
+    multiple=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Only this random network, as a report numbers it; may be repeated.",
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME",
+    help="Only this layer, alone and in random networks of the layers so named; may be repeated.",
 )
 @click.option("--jobs", default=-1, show_default="one for each core", type=int, help="Worker processes.")
 @click.option(
     "--reports",
-    default=Path("reports/latest"),
-    show_default=True,
+    show_default="reports/latest, or reports/part with --layer or --architecture",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of report.json, report.md, report.html and report.xml (JUnit).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of text.")
 def command(
-    seed: int, architectures: int, layers: tuple[str, ...], jobs: int, reports: Path, as_json: bool
+    seed: int,
+    architectures: int,
+    chosen: tuple[int, ...],
+    layers: tuple[str, ...],
+    jobs: int,
+    reports: Path | None,
+    as_json: bool,
 ) -> None:
     """Compare every hand derivation with autograd: the main job.
 
@@ -49,7 +66,8 @@ def command(
 
     \b
     Example: handgrad crossval --seed 1 --architectures 500
-             handgrad crossval --layer layer_norm --architectures 0
+             handgrad crossval --layer layer_norm
+             handgrad crossval --architecture 17
     """
     require_torch("crossval")
     from handgrad.report import to_json, to_text, write_atomically, write_reports
@@ -57,6 +75,8 @@ def command(
 
     for name in layers:
         registry[name]  # an unknown one raises
+    if reports is None:
+        reports = Path("reports", "part" if layers or chosen else "latest")
     write_atomically(reports / ".writable", "")  # a run of minutes should not end in "cannot write"
     (reports / ".writable").unlink()
     columns = (
@@ -70,7 +90,7 @@ def command(
         task = bar.add_task("", total=None)
         record = crossval(
             seed,
-            architectures,
+            chosen or architectures,
             jobs or -1,
             layers or None,
             lambda done, total, label: bar.update(task, completed=done, total=total, description=label),

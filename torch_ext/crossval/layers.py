@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from handgrad.checking import compare, directional_derivative, precision
 from handgrad.checking.differences import Difference
 from handgrad.report import Check
 from torch_ext import oracles
-from torch_ext.crossval.limits import Limit, limits
+from torch_ext.limits import Limit, limits
 from torch_ext.oracles import Arrays, Results
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -316,4 +318,8 @@ def _identity(derivation: Derivation, case: Case, *parts: str) -> str:
 
 
 def describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    """The exception in words, with the place in a derivation where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((f for f in reversed(frames) if Path(f.filename).parent.name == "derivations"), None)
+    where = f" ({Path(place.filename).name}:{place.lineno})" if place else ""
+    return f"{type(error).__name__}: {error}{where}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from handgrad import networks
-from handgrad.checking import allowed, compare, precision, yardsticks
+from handgrad.checking import allowed, compare, nudge, precision, yardsticks
 from handgrad.networks import Network as HandNetwork
 from handgrad.report import Check, Example
 from handgrad.training import trajectory
@@ -118,24 +119,20 @@ def _training(seed: int, culprit: str) -> Iterator[Check]:
         start = [p.copy() for p in network.parameters.values()]
         names = list(network.parameters)
         try:
-            truth = _by_sgd(network, names, start, x, y)
+            truth = _by_sgd(network, names, start, x=x, y=y)
             *_, last = trajectory(network, x, y, _RATE, STEPS)
         except Exception as error:
             for parameter in names:
                 yield _trained(name, parameter, culprit, passed=False, message=f"raises {describe(error)}")
             continue
 
-        def moved(values: oracles.Arrays, network=network, names=names) -> oracles.Arrays:  # type: ignore[no-untyped-def]
-            *parameters, x, y = values
-            return _by_sgd(network, names, parameters, x, y)
-
-        # a step's rounding is like a little change of its parameters and of its data
+        # a step's rounding is like a little change of its parameters, at every step anew
+        rng = generator(seed, name, "noise")
         p = precision("float64")
-        given = [*start, x, y]
-        found = yardsticks(moved, None, given, truth, generator(seed, name, "noise"), draws=1)
+        rounding = partial(_by_sgd, network, names, x=x, y=y, rng=rng)
+        found = yardsticks(rounding, None, start, truth, rng, draws=1)
         for parameter, t, yardstick in zip(names, truth, found, strict=True):
-            # every step rounds anew: as good as a sum of so many terms
-            bound = allowed(t, yardstick.noise, p, STEPS * x.size, 0.0)
+            bound = allowed(t, yardstick.noise, p, x.size, 0.0)
             difference = compare(last.parameters[parameter], t, bound, p)
             yield _trained(
                 name,
@@ -161,9 +158,18 @@ def _trained(name: str, parameter: str, layer: str, **fields: object) -> Check:
 
 
 def _by_sgd(
-    network: HandNetwork, names: list[str], start: oracles.Arrays, x: np.ndarray | None, y: np.ndarray | None
+    network: HandNetwork,
+    names: list[str],
+    start: oracles.Arrays,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    rng: np.random.Generator | None = None,
 ) -> list[np.ndarray]:
-    """The parameters after so many steps of PyTorch's own optimizer on PyTorch's own functions."""
+    """The parameters after so many steps of PyTorch's own optimizer on PyTorch's own functions.
+
+    With ``rng``, every parameter is nudged after every step.
+    """
     parameters = {
         name: torch.tensor(value, requires_grad=True) for name, value in zip(names, start, strict=True)
     }
@@ -176,4 +182,8 @@ def _by_sgd(
         values = network.graph.evaluate(given, oracles.reference)
         values[end].backward()
         optimizer.step()
+        if rng is not None:
+            with torch.no_grad():
+                for p in parameters.values():
+                    p.copy_(torch.from_numpy(nudge(p.numpy(), rng)))
     return [parameter.detach().numpy() for parameter in parameters.values()]

@@ -25,7 +25,7 @@ from handgrad.graph import Graph, Node
 from handgrad.report import Check
 from torch_ext import oracles
 from torch_ext.crossval.layers import describe, generator
-from torch_ext.crossval.limits import Limit, Scale, limits
+from torch_ext.limits import Limit, Scale, limits
 
 Values = Mapping[str, np.ndarray]
 
@@ -145,15 +145,15 @@ class Network:
         return generator(self.seed, self.name, *names)
 
 
-def check_architectures(first: int, last: int) -> list[Check]:
-    """The random architectures of the seeds first, ..., last - 1."""
-    return [check for seed in range(first, last) for check in check_architecture(seed)]
+def check_architectures(seeds: Sequence[int], layers: Sequence[str] | None = None) -> list[Check]:
+    """The random architectures of these seeds, drawn from ``layers`` (default: all that fit)."""
+    return [check for seed in seeds for check in check_architecture(seed, layers)]
 
 
-def check_architecture(seed: int) -> list[Check]:
+def check_architecture(seed: int, layers: Sequence[str] | None = None) -> list[Check]:
     """The random architecture of a seed; where it cannot even be built, a failed check says so."""
     try:
-        return architecture(seed).check()
+        return architecture(seed, layers).check()
     except Exception as error:
         name = f"architecture {seed}"
         return [
@@ -168,9 +168,9 @@ def check_architecture(seed: int) -> list[Check]:
         ]
 
 
-def architecture(seed: int) -> Network:
+def architecture(seed: int, layers: Sequence[str] | None = None) -> Network:
     """The random architecture of a seed, drawn."""
-    made = generate(seed)
+    made = generate(seed, layers)
     values = made.draw()
     computed = made.graph.forward(values).values
     return Network(
@@ -244,7 +244,9 @@ class _Reference:
         """With ``rng``, every value is nudged on its way, as rounding would, to see where that leads."""
 
         def call(derivation: Derivation, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-            outputs = oracles.reference(derivation, _detached(derivation, args), options)
+            # contiguous: some of PyTorch's own backward passes raise otherwise (nll_loss after a transpose)
+            plain = [x if x is None else x.contiguous() for x in _detached(derivation, args)]
+            outputs = oracles.reference(derivation, plain, options)
             return outputs if rng is None else tuple(_nudged(y, rng) for y in outputs)
 
         leaves = _leaves(self.network.values if inputs is None else inputs, dtype)

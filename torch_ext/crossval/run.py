@@ -47,24 +47,23 @@ class Task:
         return checks, time.perf_counter() - start
 
 
-def tasks(seed: int, architectures: int, layers: Sequence[str]) -> list[Task]:
+def tasks(seed: int, layers: Sequence[str] | None, seeds: Sequence[int], whole: bool) -> list[Task]:
     """What a run consists of, in the order of its report."""
-    first = seed * _SEEDS
-    last = first + architectures
-    chunks = [(start, min(start + _CHUNK, last)) for start in range(first, last, _CHUNK)]
+    names = list(registry) if whole else layers or []
+    chunks = [list(seeds[i : i + _CHUNK]) for i in range(0, len(seeds), _CHUNK)]
     return [
-        Task("lecture", "the lecture's networks", check_lecture, (seed,)),
-        *(Task("layers", name, check_layer, (name, seed)) for name in layers),
+        *([Task("lecture", "the lecture's networks", check_lecture, (seed,))] if whole else []),
+        *(Task("layers", name, check_layer, (name, seed)) for name in names),
         *(
-            Task("architectures", f"architectures {a} to {b - 1}", check_architectures, (a, b))
-            for a, b in chunks
+            Task("architectures", f"architectures {c[0]} to {c[-1]}", check_architectures, (c, layers))
+            for c in chunks
         ),
     ]
 
 
 def crossval(
     seed: int = 0,
-    architectures: int = 200,
+    architectures: int | Sequence[int] = 200,
     jobs: int = -1,
     layers: Sequence[str] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
@@ -72,15 +71,20 @@ def crossval(
     """Compare every hand derivation with autograd and with numerical truths.
 
     seed            fixes every random number: the same seed gives the same record
-    architectures   how many random networks (>= 0)
+    architectures   how many random networks (>= 0), or the seeds of those to run
     jobs            worker processes; -1 means one for each core; 1 stays in this process
-    layers          names of the derivations to check alone (default: all)
+    layers          names of the derivations to check alone, single and in networks of these layers
+                    (default: all). With chosen layers or networks, nothing else is run
     progress        called with (tasks done, tasks in all, the last one's label)
 
     Raises UnknownDerivation for a layer that is not registered.
     """
-    names = [registry[name].name for name in (registry if layers is None else layers)]
-    work = tasks(seed, architectures, names)
+    names = None if layers is None else [registry[name].name for name in layers]
+    whole = names is None and isinstance(architectures, int)
+    first = seed * _SEEDS
+    seeds = range(first, first + architectures) if isinstance(architectures, int) else list(architectures)
+    fitting = names is None or any(registry[name].fit for name in names)
+    work = tasks(seed, names, seeds if fitting else [], whole)
     checks: list[Check] = []
     seconds: dict[str, float] = defaultdict(float)
     for done, (task, (found, took)) in enumerate(zip(work, _results(work, jobs), strict=True), 1):
@@ -88,14 +92,13 @@ def crossval(
         seconds[task.group] += took
         if progress is not None:
             progress(done, len(work), task.label)
-    examples, verdicts = judge_examples(checks)
-    checks = [*verdicts, *checks]
+    examples, verdicts = judge_examples(checks) if whole else ([], [])
     return Record(
         title="Cross-validation",
         seed=seed,
-        checks=tuple(checks),
+        checks=(*verdicts, *checks),
         examples=tuple(examples),
-        command=_command(seed, architectures, layers),
+        command=_command(seed, architectures, names),
         environment=environment(),
         seconds=seconds,
     )
@@ -109,8 +112,10 @@ def _results(work: list[Task], jobs: int) -> Iterator[tuple[list[Check], float]]
     return results
 
 
-def _command(seed: int, architectures: int, layers: Sequence[str] | None) -> str:
+def _command(seed: int, architectures: int | Sequence[int], layers: Sequence[str] | None) -> str:
     only = "".join(f" --layer {name}" for name in layers or ())
+    if not isinstance(architectures, int):
+        return "handgrad crossval" + only + "".join(f" --architecture {n}" for n in architectures)
     return f"handgrad crossval --seed {seed} --architectures {architectures}{only}"
 
 
