@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_ext.corpus._entry import Mistake, Operation, normal, uniform
+from torch_ext.corpus._entry import DTYPES, Mistake, Operation, normal, uniform
 from torch_ext.corpus.held_out._tools import HALF, altered, filled, like, spiked, turned, wide, zeroed
 
 LIGER = "https://github.com/linkedin/Liger-Kernel/"
@@ -60,7 +60,7 @@ SWIGLU = Operation(
     lambda a, b: (F.silu(wide(a)) * wide(b)).to(a.dtype),
     (
         Mistake("missing-term", "a: the derivative of a·sigmoid(a) without its second term", _swiglu_no_term,
-                argument="a", source="https://github.com/torch/torch7/issues/232"),
+                argument="a", dtypes=DTYPES, source="https://github.com/torch/torch7/issues/232"),
         Mistake("missing-factor", "a: not multiplied by b", _swiglu_no_gate, argument="a",
                 hidden=lambda g, d: (normal(g, d, 4, 6), filled(d, 1, 4, 6)),
                 source="https://github.com/ooples/AiDotNet.Tensors/pull/185"),
@@ -71,7 +71,7 @@ SWIGLU = Operation(
                 source=LIGER + "issues/254"),
         Mistake("permuted", "the gradients of a and b are returned in the wrong order",
                 lambda g, r: _swiglu_backward(g, r)[::-1], also=("missing-factor",),
-                source="https://discuss.pytorch.org: gradients returned in another order than the inputs"),
+                source="https://github.com/pytorch/tutorials/pull/3520"),
         Mistake("local", "b: the last element lies past the kernel's last block",
                 altered(_swiglu_backward, 1, zeroed((-1, -1))), argument="b", also=("zero",),
                 source=LIGER + "pull/182"),
@@ -132,15 +132,15 @@ BIAS_GELU = Operation(
     lambda x, b: F.gelu(wide(x) + wide(b), approximate="tanh").to(x.dtype),
     (
         Mistake("missing-sum", "bias: returned as the gradient of x, never summed", _bias_gelu_unsummed,
-                argument="bias", also=("shape",), source="https://github.com/pytorch/pytorch/issues/65244"),
+                argument="bias", also=("shape",), source="https://github.com/csarofeen/pytorch/issues/888"),
         Mistake("missing-term", "the cubic term of the inner function is not differentiated",
                 lambda g, r: _bias_gelu_backward(g, r, cubic=False), also=("missing-factor",),
-                source="https://github.com/NVIDIA/Megatron-LM fused_bias_gelu.py"),
+                source="https://github.com/csarofeen/pytorch/issues/888"),
         Mistake("scale", "bias: averaged over the rows", altered(_bias_gelu_backward, 1, lambda d: d / 5),
                 argument="bias", source="https://github.com/jimfleming/differentiation/issues/1"),
         Mistake("region", "the slope is taken as 1 from 1.5 on", _bias_gelu_early,
                 hidden=lambda g, d: (uniform(g, d, 5, 4, low=-2, high=0.5), uniform(g, d, 4)),
-                source="https://github.com/pytorch/pytorch/issues/9391"),
+                source="https://github.com/pytorch/pytorch/issues/55587"),
         Mistake("missing-factor", "x: the activation's derivative is left out", _bias_gelu_no_slope,
                 argument="x", source="https://github.com/Bot-Academy/NeuralNetworkFromScratch/pull/3"),
         Mistake("dtype", "x: the gradient stays in float32",
@@ -194,16 +194,16 @@ MISH = Operation(
     (
         Mistake("missing-term", "tanh(softplus(x)) is taken for a constant",
                 lambda g, r: _mish_backward(g, r, second=False),
-                source="https://github.com/thomasbrandon/mish-cuda"),
+                source="https://github.com/pytorch/pytorch/pull/58648"),
         Mistake("missing-factor", "softplus is differentiated as if it were x",
-                lambda g, r: _mish_backward(g, r, sigmoid=False), also=("missing-term",),
-                source="https://github.com/digantamisra98/Mish"),
+                lambda g, r: _mish_backward(g, r, sigmoid=False), also=("missing-term",), dtypes=DTYPES,
+                source="https://github.com/explosion/thinc/pull/578"),
         Mistake("not-finite", "the closed form in exp(x) overflows", _mish_overflow,
                 hidden=lambda g, d: (normal(g, d, 4, 6),), dtypes=("float64", "float32"),
-                source="https://github.com/digantamisra98/Mish"),
+                source="https://github.com/tracel-ai/burn/issues/5373"),
         Mistake("region", "the slope is taken as 1 for x > 2; the threshold should be 20", _mish_threshold,
                 hidden=lambda g, d: (uniform(g, d, 4, 6, low=-3, high=1.9),),
-                source="https://github.com/thomasbrandon/mish-cuda"),
+                source="https://github.com/explosion/thinc/pull/578"),
         Mistake("offset", "1e-5 is added to the gradient",
                 altered(_mish_backward, 0, lambda d: d + 1e-5),
                 source="https://github.com/facebookresearch/higher/issues/17"),
@@ -244,10 +244,10 @@ SOFTSIGN = Operation(
     (
         Mistake("missing-factor", "the denominator is not squared",
                 lambda g, r: ((wide(g) / (1 + wide(r[0]).abs())).to(g.dtype),),
-                source="https://stackoverflow.com/questions/tagged/softsign"),
+                source="https://github.com/pytorch/pytorch/issues/4355"),
         Mistake("region", "|x| is written as x: wrong for x < 0",
                 lambda g, r: ((wide(g) / (1 + wide(r[0])) ** 2).to(g.dtype),), hidden=_positive(5, 6),
-                source="https://github.com/sony/nnabla"),
+                source="https://github.com/torch/torch7/issues/232"),
         Mistake("region", "multiplied by sign(x): negated for x < 0, zero at x = 0",
                 lambda g, r: (_softsign_backward(g, r)[0] * torch.sign(r[0]),), hidden=_positive(5, 6),
                 also=("sign",), source="https://github.com/pytorch/pytorch/issues/4355"),
@@ -259,7 +259,7 @@ SOFTSIGN = Operation(
                 altered(_softsign_backward, 0, lambda d: d * (1 + 1e-5)),
                 source="https://github.com/pytorch/pytorch/issues/4355"),
         Mistake("permuted", "the flattened gradient is returned one place further on",
-                altered(_softsign_backward, 0, lambda d: d.flatten().roll(1).reshape(d.shape)),
+                altered(_softsign_backward, 0, lambda d: d.flatten().roll(1).reshape(d.shape)), dtypes=DTYPES,
                 source="https://github.com/KonduitAI/deeplearning4j/pull/90"),
         Mistake("permuted", "the gradient is transposed, then reshaped into place",
                 altered(_softsign_backward, 0, lambda d: d.T.reshape(d.shape)), also=("transpose",),
@@ -315,7 +315,7 @@ SELU = Operation(
                 source="https://arxiv.org/abs/1706.02515"),
         Mistake("region", "the derivative from the output forgets that the output is scaled",
                 _selu_from_output, hidden=_positive(5, 6),
-                source="https://github.com/tensorflow/swift-apis/pull/341"),
+                source="https://github.com/RubixML/ML/pull/427"),
         Mistake("not-finite", "masks that multiply: 0 · exp(800)", _selu_masks, dtypes=("float64", "float32"),
                 hidden=lambda g, d: (normal(g, d, 5, 6),),
                 source="https://github.com/pytorch/pytorch/issues/31829"),

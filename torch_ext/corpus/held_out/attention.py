@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_ext.corpus._entry import Mistake, Operation, normal
+from torch_ext.corpus._entry import DTYPES, Mistake, Operation, normal
 from torch_ext.corpus.held_out._tools import HALF, altered, filled, memory, turned, wide, zeroed
 
 FLASH = "https://github.com/Dao-AILab/flash-attention/issues/"
@@ -46,6 +46,16 @@ def _attention_race(g: Any, r: Any) -> Any:
     return torch.where(lost, dq / 2, dq), dk, dv
 
 
+def _attention_swapped(g: Any, r: Any) -> Any:
+    dq, dk, dv = _attention_backward(g, r)
+    return dk, dq, dv
+
+
+def _attention_float(g: Any, r: Any) -> Any:
+    dq, dk, dv = _attention_backward(g, r)
+    return dq, dk.float(), dv.float()
+
+
 def _attention_memory(g: Any, r: Any) -> Any:
     return _attention_backward(memory(g), r)
 
@@ -66,20 +76,19 @@ ATTENTION = Operation(
                 _attention_diagonal, argument="v", source=FLASH + "1915"),
         Mistake("region", "q: the last query is not written",
                 altered(_attention_backward, 0, zeroed((..., -1, slice(None)))), argument="q",
-                also=("zero", "local"), source=FLASH + "443"),
+                also=("zero", "local"), dtypes=DTYPES, source=FLASH + "443"),
         Mistake("nondeterministic", "q: partial sums are lost in a race", _attention_race, argument="q",
                 source="https://github.com/jmschrei/cherimoya/issues/25"),
         Mistake("permuted", "the incoming gradient is read as if it were contiguous", _attention_memory,
-                also=("transpose", "missing-factor"), hidden=None, source=FLASH + "355"),
+                also=("unknown", "transpose", "missing-factor"), source=FLASH + "355"),
         Mistake("transpose", "v: returned as (B, D, T)",
                 altered(_attention_backward, 2, lambda d: d.mT), argument="v",
                 source=FLASH + "1149"),
         Mistake("permuted", "the gradients of q and k are returned in the wrong order",
-                lambda g, r: (lambda a, b, c: (b, a, c))(*_attention_backward(g, r)),
+                _attention_swapped,
                 source=FLASH + "1149"),
         Mistake("dtype", "k and v accumulate and return in float32",
-                lambda g, r: (lambda a, b, c: (a, b.float(), c.float()))(*_attention_backward(g, r)),
-                dtypes=HALF, source="https://github.com/HKUSTDial/flash-sparse-attention/pull/59"),
+                _attention_float, dtypes=HALF, source="https://github.com/HKUSTDial/flash-sparse-attention/pull/59"),
         Mistake("forward", "scaled by 1/D", forward=lambda q, k, v: _attention(q, k, v, 1.0),
                 source="https://github.com/unslothai/unsloth-zoo/pull/930"),
         Mistake("local", "k: one key takes the value of its neighbour's last channel",
@@ -152,17 +161,21 @@ MASKED_SOFTMAX = Operation(
                 _masked_softmax_recomputed, hidden=lambda g, d: _scores(g, d, True),
                 source="https://github.com/pytorch/pytorch/pull/71502"),
         Mistake("scale", "the scale is left out", altered(_masked_softmax_backward, 0, lambda d: d / FACTOR),
-                source="https://github.com/NVIDIA/apex scaled_masked_softmax"),
+                source="https://github.com/unslothai/unsloth-zoo/pull/930"),
+        Mistake("scale", "bfloat16 only: a factor 1/256 against overflow is not undone",
+                altered(_masked_softmax_backward, 0, lambda d: d / 256 if d.dtype == torch.bfloat16 else d),
+                dtypes=("bfloat16",), source="https://github.com/pytorch/pytorch/issues/195701"),
         Mistake("missing-sum", "the sum runs over the queries, not over the keys",
                 lambda g, r: _masked_softmax_backward(g, r, axis=-2), also=("missing-term",),
                 source="https://github.com/pytorch/pytorch/pull/62124"),
         Mistake("missing-term", "the sum over the keys is left out",
-                lambda g, r: _masked_softmax_backward(g, r, centred=False),
+                lambda g, r: _masked_softmax_backward(g, r, centred=False), dtypes=DTYPES,
                 source="https://github.com/pytorch/pytorch/pull/62124"),
         Mistake("mutates", "the mask is applied to the incoming gradient in place", _masked_softmax_writes_g,
                 source="https://github.com/microsoft/nni/pull/3160"),
         Mistake("permuted", "the incoming gradient is read as if it were contiguous",
-                lambda g, r: _masked_softmax_backward(memory(g), r), also=("transpose", "missing-factor"),
+                lambda g, r: _masked_softmax_backward(memory(g), r),
+                also=("unknown", "transpose", "missing-factor"),
                 source="https://github.com/ROCm/TransformerEngine/pull/623"),
     ),
     {
@@ -235,7 +248,7 @@ ROTARY = Operation(
                 altered(_rotary_backward, 0, lambda d: d.unflatten(-1, (2, 3)).mT.flatten(-2)),
                 source="https://github.com/karpathy/nanochat/pull/489"),
         Mistake("mutates", "the incoming gradient is rotated in place", _rotary_in_place,
-                source="https://github.com/Dao-AILab/flash-attention flash_attn/layers/rotary.py"),
+                source="https://github.com/linkedin/Liger-Kernel/pull/1305"),
         Mistake("zero", "no backward pass is registered", lambda g, r: (None, None, None),
                 source="https://github.com/huggingface/candle/pull/3612"),
         Mistake("forward", "neighbouring channels are rotated, not the halves",
@@ -287,10 +300,10 @@ GUMBEL = Operation(
     _noisy,
     lambda x, n: torch.softmax((wide(x) + wide(n)) / TAU, -1).to(x.dtype),
     (
-        Mistake("scale", "the temperature is left out", altered(_gumbel_backward, 0, lambda d: d * TAU),
+        Mistake("scale", "the temperature is left out", altered(_gumbel_backward, 0, lambda d: d * TAU), dtypes=DTYPES,
                 source="https://arxiv.org/abs/1611.01144"),
         Mistake("nondeterministic", "the noise is drawn anew in the backward pass", _gumbel_redrawn,
-                source="https://github.com/pytorch/pytorch/issues/22442"),
+                source="https://github.com/openai/guided-diffusion/issues/167"),
         Mistake("missing-sum", "the sum runs over the batch", lambda g, r: _gumbel_backward(g, r, axis=0),
                 also=("missing-term",), source="https://github.com/pytorch/pytorch/pull/62124"),
         Mistake("local", "the first logit's gradient is lost",

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_ext.corpus._entry import Mistake, Operation, integers, normal
+from torch_ext.corpus._entry import DTYPES, Mistake, Operation, integers, normal
 from torch_ext.corpus.held_out._tools import HALF, altered, filled, like, spiked, turned, wide
 
 LIGER = "https://github.com/linkedin/Liger-Kernel/"
@@ -90,7 +90,7 @@ SMOOTHED = Operation(
         Mistake("missing-term", "the smoothed part ε/K of the target is left out", _smoothed_hard,
                 also=("offset",), source=LIGER + "pull/198"),
         Mistake("not-finite", "a softmax whose exponentials overflow", _smoothed_no_max, hidden=_all_kept,
-                dtypes=BOTH, source="https://github.com/mxnet/issues/17864"),
+                dtypes=BOTH, source="https://github.com/pytorch/pytorch/issues/31829"),
         Mistake("mutates", "the forward pass stores its gradient in the logits",
                 forward=_smoothed_writes_logits, source=LIGER + "pull/1251"),
         Mistake("forward", "ε is shared by the K - 1 other classes",
@@ -121,7 +121,15 @@ def _focal(logits: Tensor, target: Tensor, power: bool = True) -> Any:
     away = torch.sigmoid(-z)
     weight = alpha * (away**GAMMA if power else away * GAMMA)
     count = target.sum().clamp(min=1)
-    return (-(weight * logp).sum() / wide(count)).to(logits.dtype), (z, s, logp, alpha, wide(count), logits, power)
+    return (-(weight * logp).sum() / wide(count)).to(logits.dtype), (
+        z,
+        s,
+        logp,
+        alpha,
+        wide(count),
+        logits,
+        power,
+    )
 
 
 def _focal_backward(g: Any, r: Any, modulated: bool = True, gamma: int = GAMMA) -> Any:
@@ -171,7 +179,7 @@ FOCAL = Operation(
     _focal_reference,
     (
         Mistake("missing-term", "the modulating factor is taken for a constant",
-                lambda g, r: _focal_backward(g, r, modulated=False),
+                lambda g, r: _focal_backward(g, r, modulated=False), dtypes=DTYPES,
                 source="https://github.com/open-mmlab/mmdetection/issues/7907"),
         Mistake("missing-factor", "one power of 1 - p too few",
                 lambda g, r: _focal_backward(g, r, gamma=GAMMA - 1),
@@ -237,7 +245,7 @@ LOG_COSH = Operation(
                 lambda g, r: tuple(d * 15 for d in _log_cosh_backward(g, r)),
                 source="https://github.com/BVLC/caffe/issues/3242"),
         Mistake("sign", "target: the sign of the prediction's gradient",
-                altered(_log_cosh_backward, 1, lambda d: -d), argument="target",
+                altered(_log_cosh_backward, 1, lambda d: -d), argument="target", dtypes=DTYPES,
                 source="https://github.com/tensorflow/swift-apis/pull/341"),
         Mistake("zero", "target: no gradient", altered(_log_cosh_backward, 1, lambda d: None),
                 argument="target", source="https://github.com/paiml/aprender/pull/2200"),
@@ -308,13 +316,13 @@ TRIPLET = Operation(
     (
         Mistake("region", "triplets beyond the margin get a gradient",
                 lambda g, r: _triplet_backward(g, r, hinged=False), hidden=_active,
-                also=("missing-factor",), source="https://github.com/adambielski/siamese-triplet"),
+                also=("missing-factor",), source="https://github.com/luhaofang/tripletloss/issues/56"),
         Mistake("missing-term", "anchor: the negative's share is left out", _triplet_half_anchor,
-                argument="anchor", source="https://github.com/adambielski/siamese-triplet"),
+                argument="anchor", source="https://github.com/jhjin/triplet-criterion/issues/2"),
         Mistake("sign", "negative: the wrong sign", altered(_triplet_backward, 2, lambda d: -d),
-                argument="negative", source="https://github.com/adambielski/siamese-triplet"),
+                argument="negative", source="https://github.com/luhaofang/tripletloss/issues/41"),
         Mistake("permuted", "the gradients of positive and negative are returned in the wrong order",
-                _triplet_swapped, source="https://github.com/adambielski/siamese-triplet"),
+                _triplet_swapped, source="https://github.com/BVLC/caffe/pull/3123"),
         Mistake("missing-factor", "not divided by the distances, as for squared distances",
                 lambda g, r: _triplet_backward(g, r, by_distance=False),
                 source="https://github.com/pytorch/pytorch/issues/37154"),

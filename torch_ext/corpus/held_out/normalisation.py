@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_ext.corpus._entry import Mistake, Operation, normal, uniform
+from torch_ext.corpus._entry import DTYPES, Mistake, Operation, normal, uniform
 from torch_ext.corpus.held_out._tools import HALF, altered, filled, like, turned, wide, zeroed
 
 EPS = 1e-5
@@ -86,7 +86,7 @@ RMS_NORM_ADD = Operation(
                 lambda g, r: _rms_norm_add_backward(g, r, through_sum=False),
                 source=LIGER + "pull/182"),
         Mistake("missing-term", "1/rms taken for a constant",
-                lambda g, r: _rms_norm_add_backward(g, r, correction=False),
+                lambda g, r: _rms_norm_add_backward(g, r, correction=False), dtypes=DTYPES,
                 source="https://github.com/paiml/aprender/pull/2196"),
         Mistake("missing-sum", "weight: not summed over the rows",
                 lambda g, r: (*_rms_norm_add_backward(g, r)[:2], wide(g[0]) * r[0] * r[1]),
@@ -170,7 +170,7 @@ GROUP_NORM = Operation(
                 lambda g, r: _group_norm_backward(g, r, first=False), argument="x",
                 source="https://github.com/openxla/xla/pull/8225"),
         Mistake("missing-term", "the variance is taken for a constant",
-                lambda g, r: _group_norm_backward(g, r, second=False), argument="x",
+                lambda g, r: _group_norm_backward(g, r, second=False), argument="x", dtypes=DTYPES,
                 source="https://github.com/HomericIntelligence/Odyssey/pull/3808"),
         Mistake("missing-sum", "the means run over positions only, not over the group's channels",
                 lambda g, r: _group_norm_backward(g, r, axes=(3,)), argument="x", also=("missing-term",),
