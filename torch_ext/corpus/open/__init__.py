@@ -1,7 +1,18 @@
 """The open part of the corpus: read while the checker is designed; another part is not."""
 
 from torch_ext.corpus._entry import Operation
-from torch_ext.corpus.open import activations, arithmetic, broadcasting, clipping, linear, windows
+from torch_ext.corpus.open import (
+    activations,
+    arithmetic,
+    broadcasting,
+    clipping,
+    linear,
+    losses,
+    normalisation,
+    reductions,
+    vectors,
+    windows,
+)
 
 OPERATIONS: tuple[Operation, ...] = (
     *activations.OPERATIONS,
@@ -10,4 +21,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *broadcasting.OPERATIONS,
     *linear.OPERATIONS,
     *windows.OPERATIONS,
+    *reductions.OPERATIONS,
+    *normalisation.OPERATIONS,
+    *vectors.OPERATIONS,
+    *losses.OPERATIONS,
 )
