@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from handgrad._derivation import Derivation, registry
 from handgrad.report import Record, load
+from handgrad.report._console import columns, line, rendered
+from handgrad.report.words import ABSENT, clean, multiple
 
 LATEST = Path("reports/latest/report.json")
+_NAMES = 20  # characters that names are padded to; a longer one takes its formula's room
+_WIDE = 120  # columns from which each layer's source is listed too
 
 
 @click.command()
@@ -39,22 +43,30 @@ def command(names: tuple[str, ...], report: Path | None, as_json: bool) -> None:
     Example: handgrad layers
              handgrad layers layer_norm gelu
     """
-    record = load(report) if report else load(LATEST) if LATEST.exists() else None
+    path = report or (LATEST if LATEST.exists() else None)
+    record = load(path) if path else None
     chosen = [registry[name] for name in names or registry]
     accuracy = _accuracy(record)
     rows = [_row(derivation, accuracy.get(derivation.name, {})) for derivation in chosen]
     if as_json:
-        click.echo(json.dumps({"layers": rows}, ensure_ascii=False, indent=1))
+        read = {"report": str(path), "written": _written(path)} if path else None
+        click.echo(json.dumps({"layers": rows, "accuracy": read}, ensure_ascii=False, indent=1))
         return
-    console = Console()
     for derivation in chosen if names else ():
-        console.print(
-            Text(f"{derivation.name}  ({derivation.torch or 'no PyTorch counterpart'})", style="bold")
-        )
-        console.print(Text(derivation.doc.strip() + "\n"))
-    console.print(_table(rows))
-    if record is None:
-        console.print(Text("Accuracy appears after a run of `handgrad crossval`.", style="dim"))
+        title = f"{derivation.name}  ({derivation.torch or 'no PyTorch counterpart'})"
+        click.echo(rendered([line(title, "bold")], None, None), nl=False)
+        click.echo(clean(derivation.doc.strip()) + "\n")  # as it is written: its lines are broken already
+    width = columns()
+    note = "Accuracy appears after a run of `handgrad crossval`."
+    if path:
+        note = f"Errors are those of {path}, written on {_written(path)}."
+    table = _table(rows, width, sources=not names and width >= _WIDE)
+    click.echo(rendered([table, line(""), line(note, "dim")], None, width), nl=False)
+
+
+def _written(path: Path) -> str:
+    """When a file was written, to the minute."""
+    return datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
 
 
 def _row(derivation: Derivation, accuracy: dict[str, float]) -> dict[str, Any]:
@@ -93,23 +105,24 @@ def _accuracy(record: Record | None) -> dict[str, dict[str, float]]:
     return found
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("layer: formula, source", overflow="fold", ratio=1)
+def _table(rows: list[dict[str, Any]], width: int, sources: bool) -> Table:
+    """A row for each layer, its formula cut to fit; ``sources``: with a second line for its source."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), width=width)
+    table.add_column("layer and formula", no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column("cases", justify="right")
     table.add_column("error /\nallowed", justify="right")
-    table.add_column("operations", justify="right")
-    table.add_column("kept /\nPyTorch's", justify="right")
+    table.add_column("array\noperations", justify="right")
+    table.add_column("bytes kept /\nPyTorch's", justify="right")
+    names = min(_NAMES, max(len(row["layer"]) for row in rows))
     for row in rows:
-        cost = row["cost"]
-        words = Text.assemble(
-            (row["layer"], "bold"), f"\n  {row['formula']}\n", (f"  {row['source']}", "dim")
-        )
+        cost, words = row["cost"], Text.assemble((row["layer"].ljust(names), "bold"), "  ", row["formula"])
+        if sources:
+            words.append(f"\n{'':{names}}  {row['source']}", style="dim")
         table.add_row(
             words,
             str(len(row["cases"])),
-            f"{max(row['verified'].values()):.2g}" if row["verified"] else "–",
-            f"{cost['forward']} + {cost['backward']}" if cost else "–",
-            f"{cost['kept']} / {cost['torch_kept']} B" if cost else "–",
+            multiple(max(row["verified"].values(), default=None)),
+            f"{cost['forward']} + {cost['backward']}" if cost else ABSENT,
+            f"{cost['kept']:,} / {cost['torch_kept']:,}" if cost else ABSENT,
         )
     return table

@@ -231,6 +231,8 @@ def strips(
     A box holds the middle half of the errors that pass, its bar the median, its whiskers
     all of them; each failure is a mark of its own. ``named``: the names stand before the boxes.
     """
+    if not series:
+        return Markup("")
     left = _LABEL if named else 0
     row = 15
     height, width = row * len(series), left + axis.width

@@ -16,15 +16,20 @@ from handgrad.report.words import clean
 PLAIN_WIDTH = 100
 
 
+def columns() -> int:
+    """The width of standard output; 100 where it is no terminal."""
+    screen = Console(file=sys.stdout)
+    return screen.width if screen.is_terminal else PLAIN_WIDTH
+
+
 def rendered(parts: Iterable[RenderableType], colour: bool | None, width: int | None) -> str:
     """The parts as text. ``None``: colour and width as standard output has them; without a
     terminal, no colour and 100 columns, so that a saved log is the same everywhere."""
     screen = Console(file=sys.stdout)
     coloured = (screen.is_terminal and not screen.no_color) if colour is None else colour
-    columns = width or (screen.width if screen.is_terminal else PLAIN_WIDTH)
     paper = Console(
         file=io.StringIO(),
-        width=columns,
+        width=width or columns(),
         force_terminal=coloured,
         no_color=not coloured,
         color_system="standard" if coloured else None,

@@ -14,9 +14,10 @@ from handgrad.report import markdown
 from handgrad.report._console import line, rendered, table
 from handgrad.report.record import Check, Record, severity, split
 from handgrad.report.schema import encode
-from handgrad.report.words import count, exact, listing, multiple, number, one_line
+from handgrad.report.words import ABSENT, count, exact, listing, multiple, number, one_line
 
 KINDS = ("regressed", "vanished", "appeared", "worsened", "improved")
+_MESSAGE = 48  # characters of a message in a table: a long exception is not to fill the screen
 _HEADERS = ("layer", "check", "before", "now", "hand value now", "true value now")
 
 
@@ -190,7 +191,10 @@ class Comparison:
                 alarming = any(change.gates for change in changes)
                 yield line("")
                 yield line(_title(kind, changes), "bold red" if alarming else "bold")
-                yield table(_HEADERS[1:], (_row(change)[1:] for change in changes[:limit]))
+                rows = [_row(change)[1:] for change in changes[:limit]]
+                valued = any(cell != ABSENT for row in rows for cell in row[3:])
+                columns = 5 if valued else 3  # the room goes to the words where there are no values
+                yield table(_HEADERS[1 : columns + 1], (row[:columns] for row in rows))
                 yield from (line(f"and {n:,} more") for n in _beyond(changes, limit))
 
 
@@ -248,7 +252,9 @@ def _error(check: Check | None) -> str:
         return "absent"
     state = "passed" if check.passed else "failed"
     if check.ulps is None:
-        return f"{state}: {one_line(check.message, 80)}" if check.message and not check.passed else state
+        return (
+            f"{state}: {one_line(check.message, _MESSAGE)}" if check.message and not check.passed else state
+        )
     beside = "" if check.ratio is None else f" ({multiple(check.ratio)})"
     return f"{state}, {number(check.ulps)} ulps{beside}"
 

@@ -17,15 +17,15 @@ from markupsafe import Markup, escape
 from handgrad.report import words
 from handgrad.report._charts import Axis, HeatMap, axis_labels, heat_map, histogram, strips, thumbnail
 from handgrad.report._errors import ReportError
-from handgrad.report.record import Check, Example, Record, Tally, severity, split
+from handgrad.report.record import Check, Example, Record, Tally, alike, severity, split
 
 _CARDS = 40  # failures shown in full, each with a heat map ...
-_CARDS_A_PLACE = 4  # ... of each layer at most so many, no two with the same words
+_CARDS_A_PLACE = 4  # ... of each layer at most so many, no two alike
 _ROWS = 400  # further failures, as rows of a table; the JSON has them all
 _THUMBNAILS = 40  # of these rows, so many with a small heat map
 _NEAREST = 12  # passing checks listed: those nearest to their limit
 _MESSAGE = 2_000  # characters of a message
-_STRIP = 245  # pixels of an axis
+_STRIP = 205  # pixels of an axis
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
@@ -97,7 +97,7 @@ def _failing_places(record: Record) -> list[_Place]:
     cards, rows, thumbnails = _CARDS, _ROWS, _THUMBNAILS
     result = []
     for place, failures in split(record.failures, lambda c: c.place):
-        shown = _distinct(failures)[: min(_CARDS_A_PLACE, cards)]
+        shown = [part[0] for part in alike(failures)][: min(_CARDS_A_PLACE, cards)]
         seen = {check.id for check in shown}
         listed = [check for check in failures if check.id not in seen][:rows]
         drawn = [check.id for check in listed if _has_map(check)][:thumbnails]
@@ -115,12 +115,6 @@ def _failing_places(record: Record) -> list[_Place]:
             )
         )
     return result
-
-
-def _distinct(failures: Iterable[Check]) -> list[Check]:
-    """The worst failure of each kind: the same words on the same gradient say it once."""
-    kinds = split(failures, lambda c: f"{c.argument}\0{c.message}")
-    return [part[0] for _, part in kinds]
 
 
 def _pivot(checks: Sequence[Check]) -> _Pivot:
@@ -185,7 +179,8 @@ def _summaries(
     for name, tally in tallies.items():
         part = parts[name]
         dtypes = sorted(split(part, lambda c: c.dtype), key=lambda item: _dtype_order(item[0]))
-        series = dtypes if by_dtype else [("all", part)]
+        measured = [(d, same) for d, same in dtypes if d or any(_ulps(c) is not None for c in same)]
+        series = measured if by_dtype else [("all", part)]
         boxes = [(dtype or "–", same) for dtype, same in series]
         result.append(
             _Summary(

@@ -131,7 +131,7 @@ def _example(example: Example) -> Iterator[str]:
 
 def _volatile(record: Record) -> Iterator[str]:
     yield "## Environment and times"
-    yield "<!-- What follows may differ from run to run; everything above does not. -->"
+    yield "<!-- What follows may differ from run to run; everything above does not, on one machine. -->"
     rows = [(escape(name), escape(value)) for name, value in record.environment.items()]
     rows += [(escape(name), f"{seconds:.1f} s") for name, seconds in record.seconds.items()]
     yield table(("what", "value"), rows) if rows else "None recorded."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -246,6 +247,13 @@ def severity(check: Check) -> tuple[bool, float, float, float, str]:
     sizes = (check.ratio, check.ulps, check.max_abs_error)
     ratio, ulps, error = (missing if s is None else math.inf if s != s else s for s in sizes)
     return check.passed, -ratio, -ulps, -error, check.id
+
+
+def alike(failures: Iterable[Check]) -> list[tuple[Check, ...]]:
+    """Failures in parts that say the same: one layer, one output or gradient, and the same words
+    but for the numbers in them. The order of the failures is kept."""
+    parts = split(failures, lambda c: "\0".join((c.place, c.argument, re.sub(r"\d+", "", c.message))))
+    return [part for _, part in parts]
 
 
 def split(items: Iterable[T], key: Callable[[T], str]) -> list[tuple[str, tuple[T, ...]]]:

@@ -1,20 +1,18 @@
-"""The record for the terminal: the verdict, a table of groups, the failures, worst first."""
+"""The record for the terminal: the verdict, a table of groups, the failures, worst first.
+
+A log is read from its end: there the verdict stands again where something failed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
+from rich.padding import Padding
 
 from handgrad.report._console import line, rendered, table
-from handgrad.report.record import Check, Example, Record
-from handgrad.report.words import (
-    count,
-    details,
-    one_line,
-    verdict,
-    worst,
-)
+from handgrad.report.record import Check, Example, Record, alike
+from handgrad.report.words import again, count, details, misprints, one_line, verdict, worst
 
 
 def to_text(
@@ -27,14 +25,16 @@ def to_text(
     """The record as lines for a person.
 
     ``colour`` and ``width`` are those of standard output where not given: plain and 100
-    columns unless it is a terminal. At most ``limit`` failures are shown in full.
+    columns unless it is a terminal. Failures alike are shown once, by the worst of them; at most
+    ``limit`` of these in full.
     """
     return rendered(_parts(record, limit), colour, width)
 
 
 def _parts(record: Record, limit: int) -> Iterator[RenderableType]:
+    judgement = line(verdict(record), "bold green" if record.passed else "bold red")
     yield line(record.title, "bold")
-    yield line(verdict(record), "bold green" if record.passed else "bold red")
+    yield judgement
     if record.checks:
         rows = [
             (name, f"{tally.checks:,}", f"{tally.failed:,}", worst(tally))
@@ -42,21 +42,32 @@ def _parts(record: Record, limit: int) -> Iterator[RenderableType]:
         ]
         headers = ("group", "checks", "failed", "largest error / allowed")
         yield table(headers, rows, right=headers[1:])
-    failures = record.failures
-    for check in failures[:limit]:
-        yield from _failure(check)
-    if len(failures) > limit:
-        yield line(f"and {count(len(failures) - limit, 'more failure')}, in the reports", "red")
-    for example in record.examples:
-        yield from _misprints(example)
+    kinds = alike(record.failures)
+    for kind in kinds[:limit]:
+        yield from _failure(kind)
+    if beyond := sum(map(len, kinds[limit:])):
+        yield line(f"and {count(beyond, 'more failure')}, in the reports", "red")
+    if record.checks:
+        if text := misprints(record):
+            yield line(text)
+    else:
+        for example in record.examples:
+            yield from _misprints(example)
     if record.command:
         yield line(f"again: {record.command}", "dim")
+    if record.failures:
+        yield judgement
 
 
-def _failure(check: Check) -> Iterator[RenderableType]:
+def _failure(kind: Sequence[Check]) -> Iterator[RenderableType]:
+    """The worst of some failures alike, and how many there are beside it."""
+    check = kind[0]
     yield line(one_line(check.id), "bold red")
-    for text in details(check).splitlines():
-        yield line("  " + text)
+    texts = details(check).splitlines()
+    texts += [f"again: {again(check)}"] if again(check) else []
+    texts += [f"and {len(kind) - 1:,} alike"] if len(kind) > 1 else []
+    for text in texts:
+        yield Padding(line(text), (0, 0, 0, 2))
     yield line("")
 
 

@@ -63,7 +63,11 @@ def multiple(ratio: float | None) -> str:
     """An error as a multiple of what is allowed."""
     if ratio is None:
         return ABSENT
-    return "exact" if ratio == 0 else "not finite" if math.isinf(ratio) else f"{ratio:.2g} ×"
+    if ratio == 0 or math.isinf(ratio):
+        return "not finite" if ratio else "exact"
+    # two digits, or as many as keep an error beside the limit from being shown as the limit
+    texts = (f"{ratio:.{digits}g}" for digits in range(2, 18))
+    return f"{next(t for t in texts if float(t) != 1 or ratio == 1)} ×"
 
 
 def worst(tally: Tally) -> str:
@@ -73,6 +77,23 @@ def worst(tally: Tally) -> str:
     if tally.worst.ratio is None and tally.worst.message and not tally.worst.passed:
         return "no value"
     return multiple(tally.worst.ratio)
+
+
+def misprints(record: Record) -> str:
+    """The misprints of a record that has checks, in one line; nothing where there are none.
+
+    Cross-validation checks that each sheet's verdicts are those it declares.
+    """
+    n = record.counts["misprint"]
+    judged = [check.passed for check in record.checks if check.id.endswith(" / verdicts")]
+    declared = ", as declared" if judged and all(judged) else ""
+    return f"{count(n, 'misprint')} of the sheets{declared}; handgrad lecture lists them" if n else ""
+
+
+def again(check: Check) -> str:
+    """The command that runs a check's random architecture again, alone; "" where it is of none."""
+    name, _, seed = check.case.partition(" ")
+    return f"handgrad crossval --architecture {seed}" if name == "architecture" and seed.isdecimal() else ""
 
 
 def derivation(check: Check) -> str:
@@ -101,8 +122,9 @@ def details(check: Check) -> str:
     """A failing check in full, as lines of clean text; what was not measured is left out."""
     size = f" ({shape(check.shape)})" if check.shape else ""
     what = ", ".join(filter(None, (f"{check.argument}{size}", check.dtype, check.library)))
-    against = f", against {check.oracle}" if check.oracle else ""
-    lines = [check.message, f"compared: {what}{against}"]
+    against = f"against {check.oracle}" if check.oracle else ""
+    compared = ", ".join(filter(None, (what, against)))
+    lines = [check.message, f"compared: {compared}" if compared else ""]
     if check.analytic is not None or check.reference is not None:
         lines += [
             f"hand value: {exact(check.analytic)} at {index(check.worst_index)}",

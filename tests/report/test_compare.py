@@ -183,3 +183,27 @@ def test_checks_that_vanish_with_their_whole_case_are_laid_to_its_cause():
     assert not result.passed
     assert result.regressed_layers == ("linear",)
     assert [change.check.layer for change in result.vanished] == ["relu"]
+
+
+def test_a_folder_stands_for_its_report(tmp_path: Path) -> None:
+    for name, check in (("old", passing()), ("new", failing("relu / y"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(to_json(record(check)), encoding="utf-8")
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    assert CliRunner().invoke(command, [old, old]).exit_code == 0
+    result = CliRunner().invoke(command, [f"{old}/report.json", new])
+    assert result.exit_code == 1
+    assert "1 regression, in linear" in result.output
+    empty = CliRunner().invoke(command, [old, str(tmp_path)])
+    assert isinstance(empty.exception, InputError)
+    assert str(tmp_path / "report.json") in str(empty.exception)
+
+
+def test_a_long_exception_does_not_fill_the_table() -> None:
+    message = "raises RuntimeError: " + "\n".join(f"frame #{i} of many" for i in range(50))
+    result = compare(record(passing("a")), record(exception("a", message=message)))
+    for text in (result.to_text(width=80), result.to_markdown()):
+        assert "failed: raises RuntimeError: frame" in " ".join(text.replace("\\", "").split())
+        assert "frame #9" not in text.replace("\\", "")
+    assert "hand value" not in result.to_text(), "no value: its columns would be empty"
+    assert "hand value" in compare(record(passing("a")), record(failing("a"))).to_text()

@@ -21,6 +21,7 @@ from tests.report.records import (
     NAMED,
     Page,
     example,
+    exception,
     failing,
     hostile,
     mixed,
@@ -58,7 +59,7 @@ def test_only_the_end_differs_from_run_to_run(view: View) -> None:
     one = mixed()
     other = replace(one, environment={"python": "3.13"}, seconds={"layers": 9.0})
     assert view(one) == view(mixed())
-    mark = "may differ from run to run; everything above does not. -->"
+    mark = "may differ from run to run; everything above does not, on one machine. -->"
     before, after = view(one).split(mark)
     assert before == view(other).split(mark)[0]
     assert "3.12" not in before
@@ -214,6 +215,36 @@ def test_every_table_has_headers_and_every_picture_words() -> None:
         assert (anchor["href"] or "")[1:] in ids
 
 
+def test_a_dtype_less_check_without_a_number_has_no_strip() -> None:
+    silent = passing("verdicts", layer="", group="lecture", dtype="", ulps=None, allowed_ulps=None)
+    page = Page(to_html(record(silent, passing("trained", layer="", group="lecture"))))
+    strips = [svg.get("aria-label") or "" for svg in page.all("svg") if svg.get("class") == "strip"]
+    assert any(label.startswith("float32: 1 pass") for label in strips)
+    assert not any("–" in label for label in strips)
+    Page(to_html(record(silent)))
+
+
+def _tiles(text: str) -> list[str]:
+    found = re.search(r'<ul class="tiles".*?</ul>', text, re.DOTALL)
+    return [" ".join(Page(li).text.split()) for li in re.findall(r"<li.*?</li>", found[0])] if found else []
+
+
+def test_a_tile_has_something_to_count() -> None:
+    assert _tiles(to_html(record())) == []
+    assert _tiles(to_html(record(examples=(example(),)))) == ["1 worked examples", "1 misprints"]
+    assert _tiles(to_html(record(exception(layer="")))) == ["1 checks", "1 failed"]
+    assert len(_tiles(to_html(mixed()))) == 6
+
+
+def test_the_misprints_tile_leads_to_the_first_of_them() -> None:
+    right, wrong = example("Section 1", "follows"), example("Section 2")
+    text = to_html(record(passing(), examples=(right, wrong, example("Section 3"))))
+    assert '<a href="#misprint"><b>2</b> misprints</a>' in text
+    assert text.count('id="misprint"') == 1
+    assert text.index("Section 2") < text.index('id="misprint"') < text.index("Section 3")
+    assert 'href="#misprint"' not in to_html(record(passing(), examples=(right,)))
+
+
 # --- the other views ------------------------------------------------------------------
 
 
@@ -263,9 +294,85 @@ def test_text_is_plain_off_a_terminal_and_coloured_on_request() -> None:
     assert "\x1b" not in to_text(mixed())
     assert "\x1b[" in to_text(mixed(), colour=True)
     assert max(map(len, to_text(mixed(), width=60).splitlines())) <= 60
-    text = to_text(record(*(failing(f"linear / {i}") for i in range(12)), not_finite()))
-    assert "and 3 more failures" in text
     assert "[bold red]rich[/]" in to_text(hostile(), width=400)
+
+
+def test_text_shows_failures_alike_once_by_the_worst_of_them() -> None:
+    text = to_text(record(*(failing(f"linear / {i}", ulps=10.0 + i) for i in range(49)), not_finite()))
+    assert text.count("compared:") == 2
+    assert "linear / 48\n" in text
+    assert "and 48 alike" in text
+    text = to_text(record(*(failing(f"{i}", argument=f"d_{i % 12}") for i in range(36))))
+    assert text.count("and 2 alike") == 10
+    assert "and 6 more failures, in the reports" in text
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ({"message": "raises ValueError: 4 rows"}, True),
+        ({"message": "raises ValueError: 3 columns"}, False),
+        ({"layer": "add"}, False),
+        ({"argument": "d_x"}, False),
+    ],
+)
+def test_what_is_alike(other: dict[str, Any], same: bool) -> None:
+    one = exception("a", message="raises ValueError: 3 rows")
+    text = to_text(record(one, replace(one, id="b", **other)))
+    assert ("and 1 alike" in text) is same
+
+
+def test_text_ends_with_the_verdict_where_something_failed() -> None:
+    text = to_text(mixed())
+    assert text.splitlines()[-1] == "3 of 4 checks failed, in matmul, softmax, linear"
+    assert to_text(record(passing(), command="handgrad crossval")).endswith("handgrad crossval\n")
+
+
+def test_text_of_checks_has_misprints_in_one_line() -> None:
+    verdicts = passing("xor / verdicts", dtype="", ulps=None)
+    examples = (example(), example("Section 9"))
+    says = "2 misprints of the sheets, as declared; handgrad lecture lists them"
+    assert says in to_text(record(verdicts, examples=examples)).splitlines()
+    assert "0.2244" not in to_text(record(verdicts, examples=examples))
+    for other in (replace(verdicts, passed=False), passing("xor")):
+        assert "2 misprints of the sheets; handgrad" in to_text(record(other, examples=examples))
+    assert "of the sheets" not in to_text(record(verdicts, examples=(example(verdict="follows"),)))
+    assert "0.2244" in to_text(record(examples=examples)), "nothing but examples: all of them"
+
+
+def test_text_names_the_command_for_an_architecture() -> None:
+    check = exception("architecture 3000180 / call", layer="", case="architecture 3000180", message="no")
+    assert "  again: handgrad crossval --architecture 3000180\n" in to_text(record(check))
+    for case in ("", "architecture", "architecture x", "batch 3"):
+        assert "again" not in to_text(record(replace(check, case=case)))
+
+
+@pytest.mark.parametrize("view", [to_text, to_markdown, to_junit])
+def test_nothing_compared_is_not_said_to_be(view: View) -> None:
+    assert "compared" not in view(record(exception()))
+    assert "compared: against autograd" in view(record(exception(oracle="autograd")))
+    assert "compared: dw (3 × 4), float32, numpy, against autograd" in view(record(failing()))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (0.0, "exact"),
+        (0.5, "0.5 ×"),
+        (0.994, "0.99 ×"),
+        (0.996, "0.996 ×"),
+        (math.nextafter(1, 0), "0.9999999999999999 ×"),
+        (1.0, "1 ×"),
+        (math.nextafter(1, 2), "1.0000000000000002 ×"),
+        (1.004, "1.004 ×"),
+        (1.26, "1.3 ×"),
+        (math.inf, "not finite"),
+    ],
+)
+def test_an_error_beside_the_limit_is_not_shown_as_the_limit(ratio: float, words: str) -> None:
+    check = passing(ulps=ratio, allowed_ulps=1.0, passed=ratio <= 1)
+    for view in (to_text, to_html, to_markdown):
+        assert words in view(record(check))
 
 
 def test_a_long_list_of_failed_layers_is_cut() -> None:
