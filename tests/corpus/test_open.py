@@ -195,7 +195,7 @@ def transposed(w, r):
 
 def close(rest, gap):
     """The rest is small against the error that it is the rest of."""
-    return bool(rest.norm() <= 0.05 * gap.norm())
+    return bool(rest.norm() <= 1e-3 * gap.norm())
 
 
 def names(pairs):

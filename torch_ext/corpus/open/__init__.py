@@ -5,11 +5,13 @@ from torch_ext.corpus.open import (
     activations,
     arithmetic,
     broadcasting,
+    classification,
     clipping,
     linear,
     losses,
     normalisation,
     reductions,
+    shapes,
     vectors,
     windows,
 )
@@ -25,4 +27,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *normalisation.OPERATIONS,
     *vectors.OPERATIONS,
     *losses.OPERATIONS,
+    *classification.OPERATIONS,
+    *shapes.OPERATIONS,
 )
