@@ -11,6 +11,7 @@ from torch_ext.corpus.held_out import (
     normalisation,
     recurrent,
     sampling,
+    selection,
 )
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -20,6 +21,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *attention.OPERATIONS,
     *recurrent.OPERATIONS,
     *sampling.OPERATIONS,
+    *selection.OPERATIONS,
     *linear_algebra.OPERATIONS,
     *geometry.OPERATIONS,
     *conventions.OPERATIONS,

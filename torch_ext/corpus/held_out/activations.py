@@ -189,7 +189,7 @@ MISH = Operation(
     "mish_by_hand",
     _mish,
     _mish_backward,
-    lambda g, d: (spiked((2 * normal(g, d, 4, 6, grad=False)).requires_grad_(), 500, -500),),
+    lambda g, d: (spiked((2 * normal(g, d, 4, 6, grad=False)).requires_grad_(), 500, -500, 2.5),),
     lambda x: F.mish(wide(x)).to(x.dtype),
     (
         Mistake("missing-term", "tanh(softplus(x)) is taken for a constant",

@@ -117,7 +117,7 @@ def _cosine_one_label(g: Any, r: Any) -> Any:
 
 def _couples(g: torch.Generator, d: torch.dtype, y: int = 0, unit: bool = False) -> tuple[Any, ...]:
     x1, noise = (torch.randn(6, 4, generator=g, dtype=torch.float64) for _ in range(2))
-    x2 = x1 * torch.tensor([1.0, 1, 1, -1, 1, 1])[:, None] + noise
+    x2 = x1 * torch.tensor([1.0, 1, 1, -1, 1, 1])[:, None] + noise / 2
     if unit:
         x1 = torch.eye(4, dtype=torch.float64)
         x2 = 0.6 * x1 + 0.8 * x1.roll(1, 1)

@@ -196,7 +196,7 @@ GROUP_NORM = Operation(
     ),
     {
         "one sample": lambda g, d: (normal(g, d, 1, 4, 3), normal(g, d, 4), normal(g, d, 4)),
-        "constant input": lambda g, d: (filled(d, 2, 2, 4, 3), normal(g, d, 4), normal(g, d, 4)),
+        "zero input": lambda g, d: (filled(d, 0, 2, 4, 3), normal(g, d, 4), normal(g, d, 4)),
         "views": lambda g, d: (turned(g, d, 2, 4, 3), normal(g, d, 4), normal(g, d, 4)),
         "no samples": lambda g, d: (normal(g, d, 0, 4, 3), normal(g, d, 4), normal(g, d, 4)),
     },
