@@ -44,7 +44,7 @@ def _parts(record: Record, limit: int) -> Iterator[RenderableType]:
         yield table(headers, rows, right=headers[1:])
     kinds = alike(record.failures)
     for kind in kinds[:limit]:
-        yield from _failure(kind)
+        yield from _failure(kind, record)
     if beyond := sum(map(len, kinds[limit:])):
         yield line(f"and {count(beyond, 'more failure')}, in the reports", "red")
     if record.checks:
@@ -59,13 +59,15 @@ def _parts(record: Record, limit: int) -> Iterator[RenderableType]:
         yield judgement
 
 
-def _failure(kind: Sequence[Check]) -> Iterator[RenderableType]:
+def _failure(kind: Sequence[Check], record: Record) -> Iterator[RenderableType]:
     """The worst of some failures alike, and how many there are beside it."""
     check = kind[0]
     yield line(one_line(check.id), "bold red")
     texts = details(check).splitlines()
-    texts += [f"again: {again(check)}"] if again(check) else []
-    texts += [f"and {len(kind) - 1:,} alike"] if len(kind) > 1 else []
+    if command := again(check, record):
+        texts.append(f"again: {command}")
+    if len(kind) > 1:
+        texts.append(f"and {len(kind) - 1:,} alike")
     for text in texts:
         yield Padding(line(text), (0, 0, 0, 2))
     yield line("")

@@ -90,10 +90,18 @@ def misprints(record: Record) -> str:
     return f"{count(n, 'misprint')} of the sheets{declared}; handgrad lecture lists them" if n else ""
 
 
-def again(check: Check) -> str:
-    """The command that runs a check's random architecture again, alone; "" where it is of none."""
+def again(check: Check, record: Record) -> str:
+    """The command that runs a check's random architecture again, alone; "" where it is of none.
+
+    A run of chosen layers draws other architectures: its choice is kept.
+    """
     name, _, seed = check.case.partition(" ")
-    return f"handgrad crossval --architecture {seed}" if name == "architecture" and seed.isdecimal() else ""
+    only = "".join(re.findall(r" --layer \S+", record.command))
+    return (
+        f"handgrad crossval --architecture {seed}{only}"
+        if name == "architecture" and seed.isdecimal()
+        else ""
+    )
 
 
 def derivation(check: Check) -> str:

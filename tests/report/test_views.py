@@ -343,6 +343,9 @@ def test_text_of_checks_has_misprints_in_one_line() -> None:
 def test_text_names_the_command_for_an_architecture() -> None:
     check = exception("architecture 3000180 / call", layer="", case="architecture 3000180", message="no")
     assert "  again: handgrad crossval --architecture 3000180\n" in to_text(record(check))
+    part = record(check, command="handgrad crossval --seed 3 --architectures 200 --layer gelu --layer relu")
+    says = "again: handgrad crossval --architecture 3000180 --layer gelu --layer relu\n"
+    assert says in to_text(part), "the layers chosen decide what is drawn"
     for case in ("", "architecture", "architecture x", "batch 3"):
         assert "again" not in to_text(record(replace(check, case=case)))
 
