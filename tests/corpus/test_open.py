@@ -227,7 +227,8 @@ def names_of(w, r):
     if not differs.all():
         found.add("region")
     gap = w - r
-    factor = float((w * r.conj()).sum().real / (r * r.conj()).sum().real)
+    factor = complex((w * r.conj()).sum() / (r * r.conj()).sum())
+    factor = factor if r.is_complex() else factor.real
     if abs(factor) > 1e-6 and close(w - factor * r, gap):
         found.add("sign" if abs(factor + 1) < 1e-2 else "scale")
     if r.numel() > 1 and close(gap - gap.mean(), gap):

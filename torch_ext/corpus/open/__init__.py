@@ -7,11 +7,14 @@ from torch_ext.corpus.open import (
     broadcasting,
     classification,
     clipping,
+    gates,
+    indexing,
     linear,
     losses,
     normalisation,
     reductions,
     shapes,
+    styles,
     vectors,
     windows,
 )
@@ -29,4 +32,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *losses.OPERATIONS,
     *classification.OPERATIONS,
     *shapes.OPERATIONS,
+    *indexing.OPERATIONS,
+    *styles.OPERATIONS,
+    *gates.OPERATIONS,
 )
