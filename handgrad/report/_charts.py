@@ -21,8 +21,8 @@ Grid = tuple[tuple[float, ...], ...]
 # A cell's colour says its error's sign and, on a log scale, its size beside the largest one.
 _STEPS = (1 / 1000, 1 / 100, 1 / 30, 1 / 10, 1 / 3)
 _VALUES_FIT = (8, 6)  # at most so many rows and columns: the cells show their numbers
-_GUTTER = 36  # room beside a log axis, for what it cannot hold: exact, and not finite
-_LABEL = 70
+_GUTTER = 32  # room beside a log axis, for what it cannot hold: exact, and not finite
+_LABEL = 66
 _FARTHEST = 8  # decades above 1 that an axis shows; larger values stand at its end
 
 

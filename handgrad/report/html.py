@@ -25,7 +25,7 @@ _ROWS = 400  # further failures, as rows of a table; the JSON has them all
 _THUMBNAILS = 40  # of these rows, so many with a small heat map
 _NEAREST = 12  # passing checks listed: those nearest to their limit
 _MESSAGE = 2_000  # characters of a message
-_STRIP = 205  # pixels of an axis
+_STRIP = 214  # pixels of an axis
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
