@@ -91,7 +91,7 @@ def tensor(x: np.ndarray | None, dtype: torch.dtype) -> Tensor | None:
     """A new tensor; floats in ``dtype``, integers and booleans as they are."""
     if x is None:
         return None
-    made = torch.from_numpy(np.array(x))
+    made = torch.from_numpy(np.array(x, order="C"))
     return made.to(dtype) if made.is_floating_point() else made
 
 
