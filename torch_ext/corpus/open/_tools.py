@@ -267,7 +267,7 @@ class Accumulating:
         grads = list(as_tuple(self.right(grad, saved)))
         d = grads[self.which]
         key = (tuple(d.shape), d.dtype)
-        grads[self.which] = self.buffers[key] = self.buffers.get(key, 0) + d
+        grads[self.which] = self.buffers[key] = self.buffers.get(key, 0) + d.detach()
         return tuple(grads)
 
 

@@ -77,7 +77,7 @@ def relu_in_grad(g, x):
 
 
 def relu_in_place(x):
-    x.clamp_(min=0)
+    x.detach().clamp_(min=0)
     return x.clone(), x
 
 
@@ -196,8 +196,9 @@ gelu = activation(
         wrong("missing-term", "the density lacks 1/sqrt(2 pi)", also=("missing-factor", "unknown"),
               backward=slope(lambda x: cdf(x) + x * exp(-0.5 * x * x)), source=src.GELU_FIX),
         wrong("unknown", "the backward of the tanh approximation under an exact forward",
-              slope(gelu_tanh_slope), also=("missing-term", "missing-factor", "region", "forward"),
-              dtypes=FULL, source=src.GELU),
+              slope(gelu_tanh_slope),
+              dtypes=FULL, source=src.GELU,
+              also=("missing-term", "missing-factor")),
         wrong("missing-term", "1/sqrt(2 pi) is typed as 0.3989", also=("missing-factor", "unknown"),
               backward=slope(lambda x: cdf(x) + x * exp(-0.5 * x * x) * 0.3989), dtypes=FULL),
         wrong("forward", "the forward is the tanh approximation, its backward too", slope(gelu_tanh_slope),

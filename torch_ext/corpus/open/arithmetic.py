@@ -151,7 +151,7 @@ reciprocal = on_positive(
 
 
 def square_in_input(g, x):
-    return (x.mul_(2).mul_(g),)
+    return (x.detach().mul_(2).mul_(g),)
 
 
 square = activation(
@@ -167,8 +167,9 @@ square = activation(
         wrong("missing-factor", "x is forgotten", slope(lambda x: 2 + 0 * x), hidden=ones),
         wrong("mutates", "x.mul_(2) overwrites the saved input", square_in_input,
               hidden=given(filled(0.0, 4, 6)), source=src.IN_PLACE_DATA),
-        wrong("missing-factor", "the slope is |2 x|", slope(lambda x: 2 * x.abs()), also=("region", "sign"),
-              hidden=given(positive(4, 6)), source=src.NORM_L1),
+        wrong("region", "the slope is |2 x|", slope(lambda x: 2 * x.abs()),
+              hidden=given(positive(4, 6)), source=src.NORM_L1,
+              also=("sign", "missing-factor")),
         wrong("local", "one element is not written", element(slope(lambda x: 2 * x), 5)),
         wrong("nondeterministic", "noise is added", noisy(slope(lambda x: 2 * x))),
     ],

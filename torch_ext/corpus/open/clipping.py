@@ -9,7 +9,15 @@ import torch.nn.functional as F
 
 from torch_ext.corpus._entry import Operation
 from torch_ext.corpus.open import _sources as src
-from torch_ext.corpus.open._tools import between, changed, exact, filled, gauss, given, wrong
+from torch_ext.corpus.open._tools import (
+    between,
+    changed,
+    exact,
+    filled,
+    gauss,
+    given,
+    wrong,
+)
 from torch_ext.corpus.open.activations import activation, slope
 
 hardtanh = activation(

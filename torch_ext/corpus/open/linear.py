@@ -54,7 +54,7 @@ def linear_back(g, s):
 
 def weight_step(g, s):
     grads = linear_back(g, s)
-    s[1].sub_(0.1 * grads[1])
+    s[1].detach().sub_(0.1 * grads[1])
     return grads
 
 
@@ -153,7 +153,7 @@ recurrent = operation(
         wrong("transpose", "dW = h^T dz", argument="w", source=src.DOUBLE_TRANSPOSE,
               backward=instead(right, 3, lambda g, s: s[1].mT @ dz_of(g, s))),
         wrong("permuted", "the gradients of U and W are exchanged", source=src.LAYER_NORM_SWAP,
-              backward=exchanged(right, 2, 3), also=("unknown",),
+              backward=exchanged(right, 2, 3),
               hidden=lambda g, dtype: (lambda x, *rest: (x, x.detach().clone().requires_grad_(), *rest))(
                   *given(gauss(6, 4), gauss(4, 4), gauss(4, 4), gauss(4))(g, dtype))),
         wrong("missing-sum", "db is not summed over the batch", instead(right, 4, dz_of), argument="b",
@@ -228,7 +228,7 @@ outer = operation(
     [
         wrong("transpose", "dx = g^T y", argument="x", also=("unknown",),
               backward=instead(right, 0, lambda g, s: g.mT @ s[1]), source=src.TRANSPOSE),
-        wrong("permuted", "the two gradients are exchanged", exchanged(right), also=("unknown",),
+        wrong("permuted", "the two gradients are exchanged", exchanged(right),
               source=src.LAYER_NORM_SWAP),
         wrong("shape", "dx is not summed over y's axis", instead(right, 0, lambda g, s: g * s[1]),
               argument="x",
@@ -271,7 +271,6 @@ bilinear = operation(
         wrong("missing-factor", "dA lacks the incoming gradient", argument="a", source=src.BILINEAR,
               backward=instead(right, 1, lambda g, s: s[0].mT @ s[2] + 0 * g.sum())),
         wrong("permuted", "the gradients of x and z are exchanged", source=src.LAYER_NORM_SWAP,
-              also=("unknown",),
               backward=exchanged(right, 0, 2)),
     ],
     {"batch of one": given(gauss(1, 4), gauss(4, 4), gauss(1, 4)),

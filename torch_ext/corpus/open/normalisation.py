@@ -184,7 +184,7 @@ layer_norm = operation(
               backward=instead(right, 1, lambda g, s: g.sum((0, 1))), source=src.LAYER_NORM_WEIGHT),
         wrong("permuted", "dweight and dbias are exchanged", exchanged(right, 1, 2),
               source=src.LAYER_NORM_SWAP,
-              also=("missing-factor", "unknown")),
+              also=("missing-factor",)),
         wrong("missing-sum", "the input is taken for a matrix: one axis is left in dweight",
               argument="weight",
               hidden=flat_input, also=("shape",), source=src.LAYER_NORM_RANK,

@@ -222,6 +222,12 @@ def mean_variance_back(g, s):
     return gm[:, None] / n + 2 * gv[:, None] * (x - x.mean(1, keepdim=True)) / (n - 1)
 
 
+def added_into_first(g, s):
+    x, n = s[0], s[0].shape[1]
+    scale = 2 * n / (n - 1) * g[1][:, None] * (x - x.mean(1, keepdim=True))
+    return (g[0].div_(n)[:, None] + scale / n,)
+
+
 right = rounded(mean_variance_back)
 mean_variance = operation(
     "mean_and_variance",
@@ -235,20 +241,19 @@ mean_variance = operation(
         wrong("missing-term", "the variance's gradient is forgotten", hidden=given(filled(0.5, 4, 5)),
               source=src.BATCH_NORM_TERMS,
               backward=rounded(lambda g, s: mean_variance_back((g[0], 0 * g[1]), s))),
-        wrong("permuted", "the outputs' gradients are exchanged",
-              rounded(lambda g, s: mean_variance_back(g[::-1], s)),
-              also=("unknown", "missing-term", "missing-factor"), source=src.LAYER_NORM_SWAP),
+        wrong("unknown", "the outputs' gradients are exchanged",
+              rounded(lambda g, s: mean_variance_back(g[::-1], s)), source=src.LAYER_NORM_SWAP,
+              also=("permuted", "missing-term")),
         wrong("missing-term", "1/N is forgotten for the mean", also=("missing-factor", "unknown"),
               source=src.BATCH_SIZE,
               backward=rounded(lambda g, s: mean_variance_back((g[0] * s[0].shape[1], g[1]), s))),
         wrong("sign", "both signs are lost", negated(right)),
         wrong("mutates", "the second gradient is added into the first", also=(), dtypes=FULL,
               source=src.IN_PLACE_GRAD,
-              backward=lambda g, s: (lambda d: (g[0].mul_(0.5), d)[1])(right_mean_variance(g, s))),
+              backward=lambda g, s: added_into_first(g, s)),
     ],
     {"constant": given(filled(0.5, 4, 5)), "two": given(gauss(3, 2)), "turned": given(turned(gauss(3, 4)))},
 )  # fmt: skip
-right_mean_variance = right
 
 
 def polar_back(g, s):
@@ -273,7 +278,7 @@ polar = operation(
         wrong("missing-term", "the sign of the angle's term in dx", argument="x", also=("sign", "unknown"),
               hidden=given(gauss(4, 5), filled(0.0, 4, 5)),
               backward=instead(right, 0, lambda g, s: polar_back((g[0], -g[1]), s)[0])),
-        wrong("permuted", "dx and dy are exchanged", exchanged(right), also=("unknown",),
+        wrong("permuted", "dx and dy are exchanged", exchanged(right),
               source=src.LAYER_NORM_SWAP),
         wrong("missing-term", "1/r instead of 1/r^2 for the angle", argument="y",
               also=("missing-factor", "unknown"),
