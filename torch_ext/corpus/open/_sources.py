@@ -14,7 +14,6 @@ MINIBATCH_OF_ONE = GH + "deeplearning4j/deeplearning4j/pull/1452"
 DIVIDED_TWICE = GH + "tech-srl/code2seq/pull/9"
 REDUCTION = GH + "paiml/aprender/pull/2182"
 INVALID_SHAPE = GH + "hbb1/2d-gaussian-splatting/issues/43"
-INVALID_SHAPE_SCALAR = GH + "raskr/rust-autograd/issues/38"
 
 # activations
 SIGMOID_OUTPUT = GH + "PacktPublishing/Neural-Network-Projects-with-Python/issues/4"
@@ -25,7 +24,6 @@ DERIVATIVE_EXTRA = GH + "hunkim/DeepLearningZeroToAll/pull/113"
 TANH_OF_OUTPUT = GH + "mlpack/mlpack/pull/2158"
 GELU = GH + "kulinseth/pytorch/pull/284"
 GELU_FIX = GH + "sony/nnabla/pull/690"
-MISH = GH + "explosion/thinc/pull/578"
 SILU = GH + "tenstorrent/tt-metal/issues/6006"
 SILU_TAIL = GH + "jax-ml/jax/pull/40828"
 SOFTPLUS = GH + "tracel-ai/burn/issues/5373"
@@ -101,7 +99,6 @@ EMBEDDING_HALF = GH + "apache/mxnet/issues/17703"
 ROLL = GH + "apache/mxnet/pull/15902"
 CONCAT = GH + "tenstorrent/tt-metal/pull/47306"
 PERMUTE = GH + "improbable-research/keanu/pull/451"
-EXPAND_HALF = GH + "tinygrad/tinygrad/issues/3331"
 
 # styles
 DROPOUT = GH + "ddbourgin/numpy-ml/issues/94"

@@ -102,6 +102,8 @@ relu = activation(
               argument="x", hidden=given(between(0.1, 2, 4, 6)), source=src.IN_PLACE_FORWARD),
         wrong("nondeterministic", "the mask of the first call is used for every later one", FirstMask(),
               also=("region", "missing-factor", "unknown"), source=src.STATE),
+        wrong("region", "1 instead of the reference's 0 at x = 0", slope(lambda x: (x >= 0).to(x.dtype)),
+              hidden=given(gauss(4, 6)), also=("local",), source=src.CLAMP_BORDER),
         wrong("sign", "the sign is lost", scaled(relu_slope, -1.0), source=src.REVERSAL),
         wrong("region", "the slope is halved for x > 1.5",
               slope(lambda x: where(x > 1.5, 0.5, (x > 0).to(x.dtype))), hidden=given(between(-3, 1, 4, 6)),

@@ -78,6 +78,56 @@ gate = operation(
 )  # fmt: skip
 
 
+# ---- a block's pre-norm: h = x + residual, y = w h / rms(h), both returned
+
+
+EPS = 2.0**-10
+
+
+def pre_norm_forward(x, residual, w):
+    h = x + residual
+    return h * (h.square().mean(-1, keepdim=True) + EPS).rsqrt() * w, h
+
+
+def pre_norm_back(g, s, skip=1.0):
+    gy, gh = g
+    x, residual, w = s
+    h = x + residual
+    r = (h.square().mean(-1, keepdim=True) + EPS).rsqrt()
+    d = gy * w
+    dh = r * (d - h * r * (d * h * r).mean(-1, keepdim=True)) + skip * gh
+    return dh, dh, (gy * h * r).sum(0)
+
+
+right = rounded(pre_norm_back)
+pre_norm = operation(
+    "pre_norm",
+    keeps_inputs("x residual w", pre_norm_forward),
+    right,
+    given(gauss(4, 5), gauss(4, 5), gauss(5)),
+    lambda x, residual, w: (F.rms_norm(x + residual, (5,), w, EPS), x + residual),
+    [
+        wrong("unknown", "the gradients are added before the norm's backward instead of after",
+              source=src.PRE_NORM,
+              backward=rounded(lambda g, s: pre_norm_back((g[0] + g[1], 0 * g[1]), s)),
+              also=("missing-term",)),
+        wrong("missing-term", "the second output's gradient is dropped", source=src.PRE_NORM,
+              backward=rounded(lambda g, s: pre_norm_back(g, s, 0.0))),
+        wrong("missing-term", "the second output's gradient is added twice", source=src.ADDED_TWICE,
+              backward=rounded(lambda g, s: pre_norm_back(g, s, 2.0))),
+        wrong("missing-term", "the residual gets the second output's gradient alone", argument="residual",
+              backward=instead(right, 1, lambda g, s: g[1]), source=src.PRE_NORM),
+        wrong("missing-sum", "dw is not summed over the rows", argument="w", also=("shape",),
+              source=src.RMS_NORM_SUM,
+              backward=instead(right, 2, lambda g, s: g[0] * pre_norm_forward(s[0], s[1], 1.0)[0])),
+        wrong("zero", "x and residual share one gradient: the second is None", without(right, 1),
+              argument="residual", source=src.RETURNS_NONE),
+    ],
+    {"zeros": given(filled(0.0, 2, 5), filled(0.0, 2, 5), gauss(5)),
+    "one row": given(gauss(1, 5), gauss(1, 5), gauss(5))},
+)  # fmt: skip
+
+
 # ---- rotary embedding: the halves of x turned by the angles
 
 
@@ -212,4 +262,4 @@ complex_power = operation(
     COMPLEX,
 )  # fmt: skip
 
-OPERATIONS: tuple[Operation, ...] = (gate, rotary, complex_product, complex_matmul, complex_power)
+OPERATIONS: tuple[Operation, ...] = (gate, pre_norm, rotary, complex_product, complex_matmul, complex_power)
