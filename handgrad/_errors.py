@@ -41,4 +41,5 @@ class DuplicateDerivation(HandgradError, ValueError):
 def require(holds: bool, rule: str, received: object, do: str, error: type[InputError] = InputError) -> None:
     """Raise :class:`InputError` (or the kind of it given) with one sentence unless the rule holds."""
     if not holds:
-        raise error(f"{rule}; received {received}; {do}.")
+        end = "" if do.endswith("?") else "."
+        raise error(f"{rule}; received {received}; {do}{end}")

@@ -2,14 +2,15 @@
 
 ``+ - * / ^ **`` and unary minus bind as on paper; ``@`` is the matrix product, ``*`` (also ``·``
 and ``⊙``) multiplies element by element, ``^T`` transposes, ``^2`` squares. ``relu(z)``,
-``softmax(z, dim=0)``: any registered derivation by name, its options as literals; ``max(0, z)`` is
-relu. ``[1, 2; 3, 4]`` is a matrix, row by row, and ``dL/dW1`` (no blanks) a gradient. Nothing is
-ever evaluated as Python.
+``softmax(z, dim=0)``: any registered derivation by name, its options as literals; ``ln`` is log,
+``σ(z)`` sigmoid and ``max(0, z)`` relu. ``[1, 2; 3, 4]`` is a matrix, row by row, and ``dL/dW1`` (no
+blanks) or ``∂L/∂W1`` a gradient. Nothing is ever evaluated as Python.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -44,7 +45,7 @@ _AT: "@"
 _POWER.1: "^" | "**"
 _TRANSPOSE.2: /\^T(?!\w)/
 SIGN: "-"
-GRADIENT.2: /d[^\W\d]\w*\/d[^\W\d]\w*/
+GRADIENT.2: /d[^\W\d]\w*\/d[^\W\d]\w*|∂\s*[^\W\d]\w*\s*\/\s*∂\s*[^\W\d]\w*/
 NAME: /[^\W\d]\w*/
 NUMBER: /(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?/
 STRING: /'[^']*'|"[^"]*"/
@@ -208,6 +209,11 @@ def parse_formula(text: str) -> tuple[Name | Gradient | None, Expr]:
     return left, rest[0]
 
 
+# as papers write them
+_ALIASES = {"ln": "log", "σ": "sigmoid"}
+_COMMA = re.compile(r"\d,\d")
+_CLOSING = {"(": ")", "[": "]"}
+
 _RULE = "a formula is numbers, names and calls joined by + - * / @ ^ and brackets"
 
 
@@ -219,12 +225,28 @@ def _refuse(text: str, at: int, rule: str, do: str) -> NoReturn:
 
 def _hint(text: str, at: int) -> str:
     before, after = text[:at].rstrip(), text[at:]
+    bracket = open_bracket(before)
+    if bracket and (not after or after[0] in "=≈") and (before[-1].isalnum() or before[-1] in "_)]"):
+        return f"a bracket is not closed: add '{_CLOSING[bracket]}'"
     if not after:
         return "complete it"
+    if after[0] == "," and bracket != "[" and before[-1:].isdigit() and after[1:2].isdigit():
+        return "write a decimal point, not a comma"
     if after[0] in "[(" or after[0].isalnum():
         inside = before.count("[") > before.count("]")
         return f"put {'a comma' if inside else '* or @'} before {after.split()[0]!r}"
     return f"correct it at {after.split()[0]!r}"
+
+
+def open_bracket(text: str) -> str:
+    """The last bracket that the text opens and does not close, or ""."""
+    waiting: list[str] = []
+    for c in text:
+        if c in _CLOSING:
+            waiting.append(c)
+        elif waiting and c == _CLOSING[waiting[-1]]:
+            waiting.pop()
+    return waiting[-1] if waiting else ""
 
 
 _PARSER = lark.Lark(GRAMMAR, parser="lalr", start="chain", propagate_positions=True)
@@ -249,8 +271,8 @@ class _ToExpr(lark.Transformer[lark.Token, Any]):
         return Name(str(children[0]), span=_span(meta))
 
     def gradient(self, meta: Any, children: list[lark.Token]) -> Expr:
-        of, to = str(children[0]).split("/")
-        return Gradient(of[1:], to[1:], span=_span(meta))
+        of, to = (part.strip()[1:].lstrip() for part in str(children[0]).split("/"))
+        return Gradient(of, to, span=_span(meta))
 
     def negative(self, meta: Any, children: list[Expr]) -> Expr:
         (u,) = children
@@ -260,6 +282,9 @@ class _ToExpr(lark.Transformer[lark.Token, Any]):
 
     def power(self, meta: Any, children: list[Expr]) -> Expr:
         base, exponent = children
+        if base == Name("e") and exponent != Number("2"):
+            rule = "a power of e is written with the function exp"
+            _refuse(self.text, base.span[0], rule, f"write exp({exponent})")
         if exponent != Number("2"):
             rule = "the one power of this language is the square, x^2"
             _refuse(self.text, exponent.span[0], rule, "write others as products, such as x * x^2")
@@ -280,12 +305,15 @@ class _ToExpr(lark.Transformer[lark.Token, Any]):
         arguments = [c for c in rest if c is not None]
         args = tuple(c for c in arguments if isinstance(c, Expr))
         options = tuple(c for c in arguments if not isinstance(c, Expr))
+        name = _ALIASES.get(name, name)
         if name == "max" and len(args) == 2 and isinstance(args[0], Number) and args[0].value == 0:
             return Apply("relu", args[1:], span=_span(meta))  # as sheets write it
         try:
             _check_call(str(name), len(args), options)
         except HandgradError as error:
-            raise InputError(f"{error} (at {self.text[slice(*_span(meta))]!r})") from None
+            here = self.text[slice(*_span(meta))]
+            comma = ", and a number has a decimal point, not a comma" if _COMMA.search(here) else ""
+            raise InputError(f"{error} (at {here!r}{comma})") from None
         return Apply(str(name), args, options, span=_span(meta))
 
     def option(self, meta: Any, children: list[Any]) -> tuple[str, Any]:  # noqa: ARG002

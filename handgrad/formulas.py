@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,16 +12,22 @@ from handgrad._arrays import Array
 from handgrad._derivation import registry
 from handgrad._errors import InputError, require
 from handgrad.expressions import Apply, Element, Expr, Gradient, Matrix, Name, Number
-from handgrad.graph import Graph
+from handgrad.graph import Graph, Node
 
 _MINUS_ONE = Number("-1")
+_NEGATION = "#-"  # so begins the name of a -1 that stands for a minus sign
+
+
+class WritingError(InputError):
+    """A formula that says nothing, whatever the numbers: its writer's mistake, not the sheet's."""
 
 
 def build(formulas: Iterable[tuple[str, Expr]], inputs: Iterable[str]) -> tuple[Graph, dict[str, Array]]:
     """The graph of an ordered model, and the values of its constants.
 
     Each formula's name becomes a node; what it calls on the way becomes a node ``u1``, ``u2`` and so
-    on. A literal becomes an input ``#1``, ``#2``: give it its value beside those of the inputs.
+    on. A literal becomes an input ``#1``, ``#2``: give it its value beside those of the inputs. So does
+    the -1 of a minus sign, see :func:`is_negation`.
     Raises InputError for a name that is not known, or twice.
     """
     formulas, inputs = list(formulas), list(inputs)
@@ -42,7 +47,10 @@ def build(formulas: Iterable[tuple[str, Expr]], inputs: Iterable[str]) -> tuple[
 def _node(graph: Graph, constants: dict[str, Array], expr: Expr, fresh: Iterator[str], name: str = "") -> str:
     if isinstance(expr, Apply):
         if expr.layer == "negative":
-            expr = replace(expr, layer="multiply", args=(_MINUS_ONE, *expr.args))
+            minus = graph.input(f"{_NEGATION}{len(constants) + 1}")
+            constants[minus] = literal(_MINUS_ONE)
+            inner = _node(graph, constants, expr.args[0], fresh)
+            return graph.apply("multiply", minus, inner, name=name or next(fresh))
         args = [_node(graph, constants, arg, fresh) for arg in expr.args]
         return graph.apply(expr.layer, *args, name=name or next(fresh), **dict(expr.options))
     if isinstance(expr, Name):
@@ -61,6 +69,11 @@ def _node(graph: Graph, constants: dict[str, Array], expr: Expr, fresh: Iterator
         f"a model is made of functions of values; received {str(expr)!r}; use it in updates and lines only, "
         "and write a division with blanks, a / b."
     )
+
+
+def is_negation(node: Node) -> bool:
+    """Whether a node of :func:`build`'s, -1 times its second argument, was written as a minus sign."""
+    return node.layer == "multiply" and str(node.args[0]).startswith(_NEGATION)
 
 
 def literal(expr: Expr) -> Array:
@@ -104,6 +117,8 @@ def call(expr: Apply, args: Sequence[Array]) -> Array:
             f"{shape(args[0])} times {shape(args[1])}",
             "write @ for the matrix product",
         )
+    if layer == "transpose" and not expr.options:
+        _require_matrix(expr, args[0])
     try:
         with np.errstate(all="ignore"):
             outputs, _ = registry[layer].apply(args, dict(expr.options))
@@ -124,6 +139,19 @@ def call(expr: Apply, args: Sequence[Array]) -> Array:
     return outputs[0]
 
 
+def _require_matrix(expr: Apply, value: Array) -> None:
+    (operand,) = expr.args
+    if value.ndim == 1:
+        shown = "; ".join(f"{v:.6g}" for v in value[:4]) + ("; ..." if value.size > 4 else "")
+        do = f'make {operand} a column: "[{shown}]"'
+        if not isinstance(operand, Name):
+            do = 'make its operands columns, such as "[1; 2]"'
+    else:
+        do = "leave out ^T"
+    received = f"a list of {value.size}" if value.ndim else shape(value)
+    require(value.ndim >= 2, f"^T transposes a matrix, in '{expr}'", received, do, WritingError)
+
+
 def element(value: Array, row: int, column: int) -> Array:
     """One element of a value seen as a matrix; a vector is a row."""
     return np.asarray(np.atleast_2d(value)[row, column])
@@ -134,10 +162,12 @@ def shape(value: Array) -> str:
     return " x ".join(map(str, value.shape)) or "a number"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """What to do about an unknown name."""
+def did_you_mean(
+    name: str, known: Iterable[str], otherwise: str = "define it first, or correct the name"
+) -> str:
+    """What to do about an unknown name; ``otherwise`` where none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]}?" if near else "define it first, or correct the name"
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def leaves(expr: Expr) -> Iterator[Name | Gradient]:

@@ -93,6 +93,8 @@ def command(
         write_atomically(svg, to_svg(*drawing))
     if as_json:
         click.echo(json.dumps(_plain(sheet, calculation), ensure_ascii=False, indent=1))
+        if svg:
+            click.echo(f"Written to {svg}", err=True)
         return
     if sheet.title:
         click.echo(sheet.title + "\n")
@@ -106,7 +108,7 @@ def command(
             "\n".join(trace(calculation.forward, sheet.target, calculation.steps, calculation.gradients))
         )
     if svg:
-        click.echo(f"Written: {svg}")
+        click.echo(f"Written to {svg}")
 
 
 def _list(as_json: bool) -> None:
@@ -126,9 +128,10 @@ def _from_formulas(texts: tuple[str, ...], settings: tuple[str, ...]) -> Sheet:
     model: list[tuple[str, Expr]] = []
     for text in texts:
         if not any(c in text for c in "=+-*/@^(") and not text.isdecimal():
+            near = did_you_mean(text, shipped(), "")
             raise InputError(
                 f"graph draws an example, a TOML file or formulas; received {text!r}; "
-                f"{did_you_mean(text, shipped())}, or see handgrad graph --list."
+                f"{f'{near} See' if near else 'see'} handgrad graph --list."
             )
         left, right = parse_formula(text)
         require(
@@ -149,7 +152,7 @@ def _from_formulas(texts: tuple[str, ...], settings: tuple[str, ...]) -> Sheet:
             name in wanted,
             f"--set gives the formula's inputs, {', '.join(dict.fromkeys(wanted)) or 'none'}",
             repr(name),
-            did_you_mean(name, wanted),
+            did_you_mean(name, wanted, f"leave out --set {name}"),
         )
         require(name not in inputs, "each input is set once", repr(name), "leave out one of the two")
         inputs[name] = literal(parse(value))
@@ -159,7 +162,7 @@ def _from_formulas(texts: tuple[str, ...], settings: tuple[str, ...]) -> Sheet:
             not missing,
             "each input of a formula needs a value",
             f"none for {', '.join(missing)}",
-            f"add --set {missing[0] if missing else ''}=...",
+            f"add --set {missing[0] if missing else ''}=VALUE",
         )
     return Sheet(file="formula", title="", inputs=inputs, model=tuple(model), target=model[-1][0])
 

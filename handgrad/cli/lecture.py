@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from rich.console import RenderableType
 from handgrad.report import Printed, Record, to_json, write_reports
 from handgrad.report._console import line, rendered, table
 from handgrad.report.words import count
-from handgrad.worked import judge, load, shipped
+from handgrad.worked import Judgement, judge, load, number_checks, shipped, verdict_check
 
 
 @click.command()
@@ -38,19 +39,27 @@ def command(files: tuple[str, ...], everything: bool, as_json: bool, report: Pat
     Example: handgrad lecture
              handgrad lecture my-sheet.toml --all
     """
-    judgements = [judge(load(name), svg=True) for name in files or shipped()]
-    surprises = [s for j in judgements for s in j.surprises]
-    words = " ".join(["handgrad lecture", *files])
-    record = Record(
-        title="Worked examples", seed=0, examples=tuple(j.example for j in judgements), command=words
-    )
+    judgements = {name: judge(load(name), svg=True) for name in files or shipped()}
+    surprises = [s for j in judgements.values() for s in j.surprises]
+    record = _record(judgements, " ".join(["handgrad lecture", *files]))
     if report:
         write_reports(record, report)
     if as_json:
         click.echo(to_json(record), nl=False)
     else:
         click.echo(_text(record, surprises, everything), nl=False)
+    if report:
+        click.echo(f"Written to {report}/report.md, .html, .json, .xml", err=as_json)
     sys.exit(1 if surprises else 0)
+
+
+def _record(judgements: Mapping[str, Judgement], command: str) -> Record:
+    """The sheets' verdicts; with checks, one for each sheet and one for each printed number."""
+    sheets = [verdict_check(name, j.surprises) for name, j in judgements.items()]
+    numbers = [check for name, j in judgements.items() for check in number_checks(name, j)]
+    examples = tuple(j.example for j in judgements.values())
+    checks = (*sheets, *numbers)
+    return Record(title="Worked examples", seed=0, checks=checks, examples=examples, command=command)
 
 
 def _text(record: Record, surprises: list[str], everything: bool) -> str:
@@ -79,7 +88,7 @@ def _text(record: Record, surprises: list[str], everything: bool) -> str:
             parts.append(line(""))
     parts.append(line(_summary(record), "bold"))
     if surprises:
-        parts += [line(f"Not as declared: {s}", "red") for s in surprises]
+        parts += [line(f"{s}.", "red") for s in surprises]
     elif record.counts["misprint"]:
         parts.append(line("Each misprint is declared in its sheet."))
     return rendered(parts, None, None)
@@ -92,8 +101,13 @@ def _row(p: Printed, everything: bool) -> tuple[str, ...]:
 def _summary(record: Record) -> str:
     n = record.counts
     total = n["follows"] + n["carried"] + n["misprint"]
+    parts = [count(n["examples"], "worked example")]
+    if n["statement"]:
+        parts.append(count(n["statement"], "statement"))
+    printed = "printed number or formula" if total == 1 else "printed numbers and formulas"
+    follow = "follows" if n["follows"] == 1 else "follow"
+    are = "is" if n["carried"] == 1 else "are"
     return (
-        f"{count(n['examples'], 'worked example')}, {count(n['statement'], 'statement')}; "
-        f"of {total} printed numbers and formulas {n['follows']} follow, {n['carried']} are carried "
+        f"{', '.join(parts)}; of {total} {printed} {n['follows']} {follow}, {n['carried']} {are} carried "
         f"from the sheet's own numbers; {count(n['misprint'], 'misprint')}."
     )

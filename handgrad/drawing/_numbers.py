@@ -6,10 +6,11 @@ import numpy as np
 
 from handgrad._arrays import Array
 
+DIGITS = 4  # of a number that is shown, in drawings and in the trace
 _LARGEST = 4  # rows or columns of a matrix that is shown in numbers
 
 
-def lines(value: Array | None, digits: int = 4) -> list[str]:
+def lines(value: Array | None, digits: int = DIGITS) -> list[str]:
     """A value as lines of equal length: one for a number, one a row for a small matrix."""
     if value is None:
         return []
@@ -23,7 +24,7 @@ def lines(value: Array | None, digits: int = 4) -> list[str]:
     return ["  ".join(cell.rjust(width) for cell in row) for row in cells]
 
 
-def number(value: Array, digits: int = 4) -> str:
+def number(value: Array, digits: int = DIGITS) -> str:
     """A number in a few digits; zero has no sign."""
     return f"{float(value) + 0.0:.{digits}g}" if np.issubdtype(value.dtype, np.floating) else str(value)
 
@@ -33,7 +34,7 @@ def is_matrix(value: Array | None) -> bool:
     return value is not None and np.asarray(value).size > 1
 
 
-def inline(value: Array, digits: int = 4) -> str:
+def inline(value: Array, digits: int = DIGITS) -> str:
     """A value on one line: ``[1, 2; 3, 4]``."""
     rows = lines(value, digits)
     if not is_matrix(value):

@@ -17,6 +17,7 @@ from grandalf.layouts import SugiyamaLayout  # type: ignore[import-untyped]
 
 from handgrad._arrays import Array
 from handgrad.drawing._numbers import inline, is_matrix, lines
+from handgrad.formulas import is_negation
 from handgrad.graph import Graph, Node, Step, Values
 
 SYMBOLS = {
@@ -28,6 +29,7 @@ SYMBOLS = {
     "sigmoid": "σ",
     "square": "( )²",
     "transpose": "ᵀ",
+    "negative": "−( )",
     "binary_cross_entropy": "BCE",
     "binary_cross_entropy_with_logits": "BCE(σ)",
     "cross_entropy": "CE",
@@ -98,15 +100,16 @@ def scene(
         wires.append(Wire(blocks[source.name], block))
         return block
 
+    signs = {node.args[0] for node in graph.functions if is_negation(node)}
     for node in graph.nodes.values():
-        if not node.layer and node.name not in uses:
-            continue  # such as a learning rate
+        if not node.layer and (node.name not in uses or node.name in signs):
+            continue  # such as a learning rate; a minus sign's -1 is in its symbol
         total = gradients.get(node.name) if uses.count(node.name) > 1 else None
         below = [] if total is None else [f"Σ {inline(total)}"]
-        label = SYMBOLS.get(node.layer, node.layer) or _constant(node, values)
+        label = symbol(node) or _constant(node, values)
         blocks[node.name] = Block("function" if node.layer else "input", label, below=below)
         for i, edge in enumerate(node.args):
-            if edge is not None:
+            if edge is not None and edge not in signs:
                 wires.append(Wire(tag(edge, outgoing.get((node.name, i))), blocks[node.name]))
     for end in graph.outputs:
         tag(end, gradients.get(end))
@@ -115,6 +118,12 @@ def scene(
         block.width, block.height = size(block)
     _lay_out(result, gap)
     return result
+
+
+def symbol(node: Node) -> str:
+    """How a function is drawn; "" for an input."""
+    layer = "negative" if is_negation(node) else node.layer
+    return SYMBOLS.get(layer, layer)
 
 
 def _constant(node: Node, values: Values) -> str:

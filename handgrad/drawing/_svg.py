@@ -32,7 +32,8 @@ def to_svg(
     """The graph from left to right: above each edge its value, below it the gradient that flows back.
 
     ``values`` and ``gradients`` by edge, as a pass gives them; ``steps`` of the backward pass say
-    which part of a gradient comes back along which edge. The same input gives the same text.
+    which part of a gradient comes back along which edge. The same input gives the same text. On a
+    page that is narrower than the drawing, it shrinks.
     """
     s = scene(graph, values, gradients or {}, steps, _size, _GAP)
     lefts, widths = _columns(s)
@@ -58,9 +59,8 @@ def to_svg(
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" role="img" '
         f'viewBox="0 {top:.1f} {width:.1f} {bottom - top:.1f}" width="{width:.0f}" '
-        f'height="{bottom - top:.0f}"><title>{escape(words)}</title><style>{_STYLE}</style>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
+        f'height="{bottom - top:.0f}" style="max-width: 100%; height: auto">'
+        f"<title>{escape(words)}</title><style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n"
     )
 
 

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from handgrad._arrays import Array
-from handgrad.drawing._numbers import inline
+from handgrad.drawing._numbers import DIGITS, inline
 from handgrad.drawing._scene import SYMBOLS
+from handgrad.formulas import is_negation
 from handgrad.graph import Node, Pass, Step
 
 _INFIX = ("add", "subtract", "multiply", "divide", "matmul")
 
 
 def trace(
-    run: Pass, target: str, steps: list[Step], gradients: Mapping[str, Array], digits: int = 5
+    run: Pass, target: str, steps: list[Step], gradients: Mapping[str, Array], digits: int = DIGITS
 ) -> Iterator[str]:
     """Lines of text: the forward pass, then each application of the chain rule.
 
@@ -35,7 +36,7 @@ def trace(
             yield f"  {name} = {show(run.values[name])}"
     for node in run.graph.functions:
         shown = _call(node, [word(a) for a in node.args])
-        numbers = _call(node, ["None" if a is None else _signed(show(run.values[a])) for a in node.args])
+        numbers = _call(node, ["None" if a is None else show(run.values[a]) for a in node.args])
         yield f"  {node.name} = {shown} = {numbers} = {show(run.values[node.name])}"
     yield "Backward pass"
     yield f"  d{target}/d{target} = {show(gradients[target])}  (base case)"
@@ -106,8 +107,10 @@ def _local(step: Step, run: Pass) -> Array | None:
 
 
 def _call(node: Node, args: list[str]) -> str:
+    if is_negation(node):
+        return f"-{_signed(args[1])}"
     if node.layer in _INFIX and len(args) == 2 and not node.options:
-        return f"{args[0]} {SYMBOLS[node.layer]} {args[1]}"
+        return f"{_signed(args[0])} {SYMBOLS[node.layer]} {_signed(args[1])}"
     options = [f"{name}={value!r}" for name, value in node.options.items()]
     return f"{node.layer}({', '.join((*args, *options))})"
 

@@ -7,6 +7,8 @@
 """
 
 from handgrad.worked._calculation import Calculation as Calculation
+from handgrad.worked._checks import number_checks as number_checks
+from handgrad.worked._checks import verdict_check as verdict_check
 from handgrad.worked._judge import Judgement as Judgement
 from handgrad.worked._judge import judge as judge
 from handgrad.worked._judge import shipped_examples as shipped_examples

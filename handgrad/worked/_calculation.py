@@ -9,7 +9,7 @@ import numpy as np
 from handgrad._arrays import Array, is_floating
 from handgrad._errors import InputError, require
 from handgrad.expressions import Apply, Element, Expr, Gradient, Matrix, Name
-from handgrad.formulas import build, did_you_mean, element, evaluate, shape
+from handgrad.formulas import WritingError, build, did_you_mean, element, evaluate, shape
 from handgrad.graph import Graph, Pass, Step, Values
 from handgrad.worked._sheet import Sheet, _at
 
@@ -90,6 +90,7 @@ class Calculation:
             "a formula uses names that the sheet defines",
             repr(leaf.name),
             did_you_mean(leaf.name, self.values),
+            WritingError,
         )
         return self.values[leaf.name]
 
@@ -100,6 +101,7 @@ class Calculation:
                 f"{g} is a gradient (a division has blanks: d{g.of} / d{g.to})",
                 f"{name!r}, which the model does not know",
                 did_you_mean(name, self.values),
+                WritingError,
             )
         if g.of == self.sheet.target:
             gradients = self.gradients
@@ -153,11 +155,16 @@ class Calculation:
         if isinstance(e, Matrix):
             return e.rows[i][j]
         if isinstance(e, Apply):
-            if e.layer == "matmul" and min(self.value(a).ndim for a in e.args) == 2:
+            if e.layer == "matmul" and {self.value(a).ndim for a in e.args} <= {1, 2}:
                 a, b = e.args
+                lists = [self.value(arg).ndim == 1 for arg in e.args]  # a list is seen as a row
+                row = 0 if lists[0] else j if lists[1] else i
                 terms = [
-                    Apply("multiply", (self.element(a, i, k), self.element(b, k, j)))
-                    for k in range(self.value(a).shape[1])
+                    Apply(
+                        "multiply",
+                        (self.element(a, row, k), self.element(b, *((0, k) if lists[1] else (k, j)))),
+                    )
+                    for k in range(self.value(a).shape[-1])
                 ]
                 total: Expr = terms[0]
                 for term in terms[1:]:
@@ -171,6 +178,8 @@ class Calculation:
         return e if value.size == 1 else Element(e, i, j)
 
     def _elementwise(self, e: Apply, i: int, j: int) -> Expr | None:
+        if e.layer == "matmul":
+            return None
         args = []
         for arg in e.args:
             rows, columns = np.atleast_2d(self.value(arg)).shape

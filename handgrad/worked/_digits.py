@@ -13,6 +13,8 @@ from handgrad.expressions import Expr, Matrix, Number
 from handgrad.formulas import literal, shape
 from handgrad.worked._calculation import SLACK
 
+_LARGEST = 300  # powers of ten that float64 holds, with room on both sides
+
 
 @dataclass(frozen=True)
 class Digits:
@@ -82,7 +84,14 @@ def number(text: str) -> Number | None:
 
 
 def _exponent(text: str) -> int:
-    return int(Decimal(text).as_tuple().exponent)
+    """The power of ten of the last digit."""
+    try:
+        exponent = int(Decimal(text).as_tuple().exponent)
+    except ArithmeticError:  # beyond what even decimals hold
+        exponent = _LARGEST + 1
+    rule = f"the last digit of a printed number lies between 1e-{_LARGEST} and 1e{_LARGEST}"
+    require(abs(exponent) <= _LARGEST, rule, text, "print it with a smaller exponent")
+    return exponent
 
 
 def _write(value: float, unit: float, cut: bool) -> str:

@@ -18,23 +18,35 @@ import numpy as np
 from handgrad._arrays import Array
 from handgrad._errors import InputError, require
 from handgrad.expressions import Apply, Element, Expr, Matrix, Name
-from handgrad.formulas import call, element, shape
+from handgrad.formulas import WritingError, call, element, shape
 from handgrad.report.record import Example, Printed
 from handgrad.worked._calculation import Calculation
 from handgrad.worked._digits import Digits
 from handgrad.worked._match import match
 from handgrad.worked._questions import answer
-from handgrad.worked._sheet import Line, Sheet, _at, load, shipped
+from handgrad.worked._sheet import Line, Sheet, _at, load, place, shipped
+from handgrad.worked._statements import require_true
 
 _MOST = 256  # choices of exact and printed operands that are tried for one formula
 
 
+class Judged(NamedTuple):
+    """One verdict: the ``number``-th of a place, and what is surprising if its misprint is not declared."""
+
+    place: str
+    number: int
+    printed: Printed
+    surprise: str
+
+
 @dataclass(frozen=True)
 class Judgement:
-    """A sheet's example record, and ``surprises``: where its misprints are not the declared ones."""
+    """A sheet's example record, its verdicts on numbers and questions one by one, and ``surprises``:
+    where its misprints are not the declared ones."""
 
     example: Example
     surprises: tuple[str, ...]
+    judged: tuple[Judged, ...] = ()
 
 
 class Choice(NamedTuple):
@@ -98,28 +110,39 @@ def judge(sheet: Sheet, *, svg: bool = False) -> Judgement:
     for name, formula in (*sheet.model, *sheet.updates):
         ledger.define(Name(name), formula)
     printed: list[Printed] = []
+    judged: list[Judged] = []
     surprises: list[str] = []
-    for line in sheet.lines:
-        with _at(f"{sheet.file}: line at {line.where}"):
+
+    def settle(at: str, verdicts: list[Printed], declared: Iterable[str]) -> None:
+        printed.extend(verdicts)
+        found, stale = _declared(at, verdicts, declared)
+        judged.extend(found)
+        surprises.extend(dict.fromkeys(filter(None, (item.surprise for item in found))))
+        surprises.extend(stale)
+
+    for i, line in enumerate(sheet.lines, start=1):
+        at = place("line", i, line.where)
+        with _at(f"{sheet.file}: {at}"):
             verdicts = list(_line(line, ledger))
-        printed += verdicts
-        surprises += _surprises(line.where, verdicts, line.misprints)
-    printed += [
-        Printed(what=s.text, where=s.where, printed="", verdict="statement", value=s.value, note=s.note)
-        for s in sheet.statements
-    ]
-    for question in sheet.questions:
-        with _at(f"{sheet.file}: question at {question.where}"):
+        settle(at, verdicts, line.misprints)
+    for i, s in enumerate(sheet.statements, start=1):
+        with _at(f"{sheet.file}: {place('statement', i, s.where)}"):
+            require_true(s, calculation)
+        printed.append(
+            Printed(what=s.text, where=s.where, printed="", verdict="statement", value=s.value, note=s.note)
+        )
+    for i, question in enumerate(sheet.questions, start=1):
+        at = place("question", i, question.where)
+        with _at(f"{sheet.file}: {at}"):
             verdicts = list(answer(question, calculation))
-        printed += verdicts
-        surprises += _surprises(question.where, verdicts, question.misprints)
+        settle(at, verdicts, question.misprints)
     graph_svg = None
     if svg and sheet.model:
         from handgrad.drawing import to_svg
 
         graph_svg = to_svg(*calculation.drawing)
     example = Example(title=sheet.title, source=sheet.source, graph_svg=graph_svg, printed=tuple(printed))
-    return Judgement(example, tuple(surprises))
+    return Judgement(example, tuple(surprises), tuple(judged))
 
 
 def shipped_examples() -> list[Example]:
@@ -167,6 +190,8 @@ def _formula(line: Line, left: Expr, truth: Array, calculation: Calculation) -> 
     what = f"{left} = {line.right}"
     try:
         value = calculation.value(line.right)
+    except WritingError:
+        raise
     except InputError as error:
         value, note = None, str(error).rstrip(".")
     else:
@@ -241,13 +266,20 @@ def _wrong(digits: Digits, best: Choice, exact: Array, right: Array, cut: bool) 
     return "; ".join(places)
 
 
-def _surprises(where: str, verdicts: Iterable[Printed], declared: Iterable[str]) -> Iterator[str]:
-    found = Counter(v.printed for v in verdicts if v.verdict == "misprint")
+def _declared(
+    at: str, verdicts: Iterable[Printed], declared: Iterable[str]
+) -> tuple[list[Judged], list[str]]:
+    """Each verdict with whether its misprint is declared, and the declarations that no misprint meets."""
     expected = Counter(" ".join(d.split()) for d in declared)
-    for text in found - expected:
-        yield f"{where}: {text} does not follow"
-    for text in expected - found:
-        yield f"{where}: {text} is declared a misprint and is none"
+    found = []
+    for i, printed in enumerate(verdicts, start=1):
+        surprise = ""
+        if printed.verdict == "misprint" and expected[printed.printed] > 0:
+            expected[printed.printed] -= 1
+        elif printed.verdict == "misprint":
+            surprise = f"{at}: {printed.printed} does not follow, and is not declared as a misprint"
+        found.append(Judged(at, i, printed, surprise))
+    return found, [f"{at}: {text} is declared as a misprint, but is none" for text in +expected]
 
 
 def _used(chosen: Iterable[Choice]) -> tuple[str, ...]:

@@ -2,10 +2,13 @@
 
 ``(0.3 + 0.78) + 0.3`` printed for ``W2 @ a1 + b2``: both are a sum, so 0.3 at the end is b2; the
 rest is a sum where the formula has a matrix product, which written out is a sum of products, so
-0.3 is W2[1, 1] * a1[1, 1]; and a number alone stands for all of its formula.
+0.3 is W2[1, 1] * a1[1, 1]; and a number alone stands for all of its formula. A minus sign printed
+where the formula adds is that of the number after it: ``- 0.5 * 2`` is ``+ (-0.5) * 2``.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,6 +63,10 @@ def _match(p: Expr, f: Expr, calculation: Calculation, pairs: Pairs) -> Expr:
             del pairs[start:]  # perhaps its elements match
             if calculation.value(f).size != 1:
                 raise
+    if isinstance(p, Apply) and isinstance(f, Apply) and (p.layer, f.layer) == ("subtract", "add"):
+        left, right = p.args
+        added = Apply("add", (left, _minus(right, f.args[1], calculation)), span=p.span)
+        return _match(added, f, calculation, pairs)
     if isinstance(p, Matrix):
         value = calculation.value(f)
         if value.ndim > 2 or np.atleast_2d(value).shape != (len(p.rows), len(p.rows[0])):
@@ -75,6 +82,21 @@ def _match(p: Expr, f: Expr, calculation: Calculation, pairs: Pairs) -> Expr:
         if written_out != f and not isinstance(written_out, Element):
             return _match(p, written_out, calculation, pairs)
     raise _Differs(p, f)
+
+
+def _minus(p: Expr, f: Expr, calculation: Calculation) -> Expr:
+    """What is printed after a minus sign, with the sign on the factor that is negative in ``f``."""
+    if isinstance(p, Number):
+        return replace(p, text=p.text[1:] if p.text.startswith("-") else f"-{p.text}")
+    if isinstance(p, Matrix):
+        return replace(p, rows=tuple(tuple(_minus(e, f, calculation) for e in row) for row in p.rows))
+    if isinstance(p, Apply) and p.layer in ("multiply", "divide", "matmul"):
+        a, b = p.args
+        x, y = f.args if isinstance(f, Apply) and f.layer == p.layer else (f, f)
+        second = bool(np.all(calculation.value(x) >= 0) and np.any(calculation.value(y) < 0))
+        args = (a, _minus(b, y, calculation)) if second else (_minus(a, x, calculation), b)
+        return replace(p, args=args)
+    return Apply("negative", (p,), span=p.span)
 
 
 def _same_function(p: Apply, f: Apply) -> bool:

@@ -40,7 +40,7 @@ def _by_value(question: Question, value: Expr, calculation: Calculation) -> Iter
             printed is not None,
             "the options of a question with a value are numbers",
             repr(text),
-            "print their digits",
+            "print their digits, with a decimal point",
         )
         assert printed is not None
         digits = Digits.of(printed)

@@ -71,7 +71,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Statement:
-    """Words on the sheet, and what is true."""
+    """Words on the sheet, and what is true. Where ``value`` is an equation it is computed again."""
 
     where: str
     text: str
@@ -141,9 +141,10 @@ def read(text: str, file: str) -> Sheet:
     """A sheet from TOML text; ``file`` names it in errors."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and Python's own for thousands of digits
+        reason = str(error).split(";")[0]
         raise InputError(
-            f"{file}: a sheet is TOML; received text that breaks ({error}); correct it there."
+            f"{file}: a sheet is TOML; received text that breaks ({reason}); correct it there."
         ) from None
     except RecursionError:
         raise InputError(f"{file}: a sheet nests a few levels; received far more; flatten it.") from None
@@ -182,9 +183,14 @@ def read(text: str, file: str) -> Sheet:
         updates=_definitions(data, "updates", file),
         cut=rounding == "cut",
         lines=tuple(_each(data, "line", _LINE, _line, file)),
-        statements=tuple(_each(data, "statement", _STATEMENT, lambda **fields: Statement(**fields), file)),
+        statements=tuple(_each(data, "statement", _STATEMENT, _statement, file)),
         questions=tuple(_each(data, "question", _QUESTION, _question, file)),
     )
+
+
+def place(key: str, number: int, where: str = "") -> str:
+    """A table's place in its file: ``[[line]] 3 (forward)``."""
+    return f"[[{key}]] {number}" + (f" ({where})" if where else "")
 
 
 @contextlib.contextmanager
@@ -194,6 +200,10 @@ def _at(place: str) -> Iterator[None]:
         yield
     except HandgradError as error:
         raise InputError(f"{place}: {error}") from None
+    except RecursionError:
+        raise InputError(
+            f"{place}: formulas nest a few hundred levels deep in all; received more; name their parts."
+        ) from None
 
 
 def _known(table: Mapping[str, Any], keys: Mapping[str, str]) -> None:
@@ -211,11 +221,9 @@ def _known(table: Mapping[str, Any], keys: Mapping[str, str]) -> None:
 
 def _each(data: Mapping[str, Any], key: str, keys: Mapping[str, str], make: Any, file: str) -> Iterator[Any]:
     for i, table in enumerate(data.get(key, []), start=1):
-        place = f"{file}: {key} {i}"
-        with _at(place):
+        with _at(f"{file}: {place(key, i)}"):
             _known(table, keys)
-        place += f" ({table['where']})" if table.get("where") else ""
-        with _at(place):
+        with _at(f"{file}: {place(key, i, table.get('where', ''))}"):
             require(bool(table.get("where")), f"each {key} says where it is printed", "no where", "add it")
             fields = {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()}
             yield make(**fields)
@@ -227,6 +235,11 @@ def _line(*, where: str, formula: str = "", printed: str = "", meant: str = "", 
     return Line(
         where, left, right, parse_chain(printed) if printed else (), parse(meant) if meant else None, **rest
     )
+
+
+def _statement(*, where: str, text: str = "", **rest: str) -> Statement:
+    require(bool(text), "a statement says what the sheet says", "no text", 'add text = "..."')
+    return Statement(where, text, **rest)
 
 
 def _question(

@@ -1,5 +1,6 @@
 """Drawings and traces: small ones in full, large ones by what they must hold."""
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -58,8 +59,8 @@ def test_a_trace_adds_where_a_value_is_used_twice():
 
 def test_a_trace_of_matrices_shows_the_transposed_operand_and_sums_over_copies():
     text = traced(Calculation(load("two-layer-perceptron")))
-    assert "dL/dW1 = dL/du1 @ x^T = [-0.1005; -0.12061] @ [1, 2] = " in text
-    assert "dL/da1 = W2^T @ dL/du2 = [0.5; 0.6] @ (-0.20101) = [-0.1005; -0.12061]" in text
+    assert "dL/dW1 = dL/du1 @ x^T = [-0.1005; -0.1206] @ [1, 2] = " in text
+    assert "dL/da1 = W2^T @ dL/du2 = [0.5; 0.6] @ (-0.201) = [-0.1005; -0.1206]" in text
     model = '["z = x + b", "L = sum(softmax(z, dim=0) * z)"]'
     sheet = f'title = "t"\nmodel = {model}\n[inputs]\nx = "[1; 2]"\nb = 3\n'
     text = traced(Calculation(read(sheet, "sheet")))
@@ -82,6 +83,33 @@ def test_an_svg_is_one_well_formed_file_with_every_name_and_no_outside_parts(nam
     assert "http" not in svg.replace("http://www.w3.org/2000/svg", "")
     assert "prefers-color-scheme: dark" in svg
     assert svg == to_svg(*Calculation(load(name)).drawing)
+
+
+def test_an_svg_shrinks_with_its_page():
+    root = ElementTree.fromstring(to_svg(*Calculation(load("two-layer-perceptron")).drawing))
+    left, _, width, height = map(float, root.get("viewBox").split())
+    assert (left, root.get("width"), root.get("height")) == (0, f"{width:.0f}", f"{height:.0f}")
+    assert root.get("style") == "max-width: 100%; height: auto"
+
+
+def test_a_minus_sign_is_one_function_of_one_value():
+    sheet = 'title = "t"\nmodel = ["L = -relu(square(y))"]\n[inputs]\ny = -0.954234\n'
+    calculation = Calculation(read(sheet, "sheet"))
+    for drawing in (to_terminal(*calculation.drawing), to_svg(*calculation.drawing)):
+        assert drawing.count("−( )") == 1
+        assert "×" not in drawing
+        assert len(re.findall(r"[ >]-1[ <\n]", drawing)) == 2  # dL/du1 and dL/du2, not the sign's own
+    text = traced(calculation)
+    assert "u1 = square(y) = square(-0.9542) = 0.9106" in text
+    assert "L = -u2 = -0.9106 = -0.9106" in text
+    assert "dL/du2 = ∂L/∂u2 · dL/dL = (-1) · 1 = -1" in text
+
+
+def test_minus_one_times_a_value_is_drawn_as_that():
+    sheet = 'title = "t"\nmodel = ["L = -1 * y"]\n[inputs]\ny = -3\n'
+    calculation = Calculation(read(sheet, "sheet"))
+    assert "(×)" in to_terminal(*calculation.drawing)
+    assert "L = (-1) × y = (-1) × (-3) = 3" in traced(calculation)
 
 
 def test_a_wide_drawing_continues_below():

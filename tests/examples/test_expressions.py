@@ -20,7 +20,7 @@ from handgrad.expressions import (
     parse_chain,
     parse_formula,
 )
-from handgrad.formulas import build, evaluate
+from handgrad.formulas import WritingError, build, evaluate
 
 OPERATORS = {
     "add": operator.add,
@@ -103,6 +103,10 @@ def test_a_graph_has_the_value_of_its_formula(e):
         ),
         ("gelu(z, approximate='tanh')", Apply("gelu", (Name("z"),), (("approximate", "tanh"),))),
         ("[1, 2; 3, 4]", Matrix(((Number("1"), Number("2")), (Number("3"), Number("4"))))),
+        ("ln(σ(z))", Apply("log", (Apply("sigmoid", (Name("z"),)),))),
+        ("σ^2", Apply("square", (Name("σ"),))),
+        ("∂L/∂w1", Gradient("L", "w1")),
+        ("2 * ∂L / ∂w", Apply("multiply", (Number("2"), Gradient("L", "w")))),
         ("ŷ_1 + α", Apply("add", (Name("ŷ_1"), Name("α")))),
     ],
 )
@@ -124,7 +128,15 @@ def test_an_element_is_shown_as_on_paper():
     ("text", "place"),
     [
         ("W1 x", "put * or @ before 'x'"),
-        ("(a + b", "complete it"),
+        ("(a + b", "a bracket is not closed: add ')'"),
+        ("[1, 2; (3)", "a bracket is not closed: add ']'"),
+        ("relu((x) = 3", "a bracket is not closed: add ')'"),
+        ("(a +", "complete it"),
+        ("1,1", "write a decimal point, not a comma"),
+        ("(2 * 0,5)", "write a decimal point, not a comma"),
+        ("exp(1,1)", "a number has a decimal point, not a comma"),
+        ("1 / (1 + e^(-z))", "write exp(-z)"),
+        ("e^-z", "write exp(-z)"),
         ("a + * b", "correct it at '*'"),
         ("[1 2]", "put a comma before '2]'"),
         ("[1, 2; 3]", "rows of a matrix have one length"),
@@ -149,6 +161,27 @@ def test_refusals_point_at_the_place(text, place):
 def test_an_unknown_layer_is_named():
     with pytest.raises(InputError, match="did you mean sigmoid"):
         parse("sigmoidd(z)")
+
+
+def test_a_sentence_ends_once():
+    with pytest.raises(InputError, match=r"did you mean weight\?$"):
+        build([("z", parse("2 * weigth"))], ["weight"])
+    with pytest.raises(InputError, match=r"correct the name\.$"):
+        build([("z", parse("2 * q"))], ["weight"])
+
+
+@pytest.mark.parametrize(
+    ("value", "do"),
+    [
+        (np.asarray([1, 0.5]), 'make x a column: "[1; 0.5]".'),
+        (np.zeros(9), 'make x a column: "[0; 0; 0; 0; ...]".'),
+        (np.zeros(()), "leave out ^T."),
+    ],
+)
+def test_a_list_has_no_transpose_and_its_column_is_shown(value, do):
+    with pytest.raises(WritingError) as error:
+        evaluate(parse("x^T"), lambda e: value)
+    assert str(error.value).endswith(do)
 
 
 def test_star_is_no_matrix_product():

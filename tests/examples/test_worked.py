@@ -1,5 +1,8 @@
 """Verdicts: on small made-up sheets, on the lecture's, and on bad sheets."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -100,13 +103,13 @@ def test_a_misprint_is_reported_once_and_what_follows_from_it_is_carried():
         "carried",
         "carried",
     ]
-    assert result.surprises == ("here: 1.2 does not follow",)
+    assert result.surprises == ("[[line]] 1 (here): 1.2 does not follow, and is not declared as a misprint",)
 
 
 def test_declared_misprints_are_no_surprise_and_stale_ones_are():
     assert not verdicts(MODEL + line("z", "1.2", misprints='["1.2"]')).surprises
     stale = verdicts(MODEL + line("z", "1.1", misprints='["1.1"]'))
-    assert stale.surprises == ("here: 1.1 is declared a misprint and is none",)
+    assert stale.surprises == ("[[line]] 1 (here): 1.1 is declared as a misprint, but is none",)
 
 
 def test_one_wrong_element_is_named():
@@ -148,6 +151,97 @@ def test_local_derivatives():
     head = head.replace("tanh(z)", "softmax(z, dim=0)")
     with pytest.raises(InputError, match="element-by-element"):
         one("da/dz", "[1; 1]", head)
+
+
+def test_a_minus_sign_printed_in_a_sum_is_that_of_a_factor():
+    head = 'title = "t"\nmodel = ["z = w11 * x1 + w12 * x2 + b"]\n[inputs]\nw11 = 0.3\nx1 = 1\nb = -0.7\n'
+    formula = "z = w11 * x1 + w12 * x2 + b"
+
+    def read_as(w12, x2, printed):
+        return [
+            (p.what, p.printed, p.verdict)
+            for p in verdicts(head + f"w12 = {w12}\nx2 = {x2}\n" + line(formula, printed)).example.printed[1:]
+        ]
+
+    weight = read_as(-0.2, 0.5, "0.3 * 1 - 0.2 * 0.5 - 0.7 = -0.5")
+    assert weight == [
+        ("w11", "0.3", "follows"),
+        ("x1", "1", "follows"),
+        ("w12", "-0.2", "follows"),
+        ("x2", "0.5", "follows"),
+        ("b", "-0.7", "follows"),
+        ("z", "-0.5", "follows"),
+    ]
+    data = read_as(0.2, -0.5, "0.3 * 1 - 0.2 * 0.5 - 0.7 = -0.5")
+    assert data[2:4] == [("w12", "0.2", "follows"), ("x2", "-0.5", "follows")]
+    wrong = read_as(-0.2, 0.5, "0.3 * 1 - 0.4 * 0.5 - 0.7 = -0.5")
+    assert wrong[2] == ("w12", "-0.4", "misprint")
+    assert read_as(0.2, 0.5, "0.3 * 1 - 0.1 - 0.7")[2] == ("w12 * x2", "-0.1", "misprint")
+
+
+@pytest.mark.parametrize("a", ['"[0.291; 0.716]"', "[0.291, 0.716]"])
+@pytest.mark.parametrize("w", ['"[0.7, -0.5]"', "[0.7, -0.5]"])
+def test_a_product_with_a_negative_weight_is_written_out_of_matrices_and_of_lists(w, a):
+    head = f'title = "t"\nmodel = ["z = w2 @ a + b2"]\n[inputs]\nw2 = {w}\na = {a}\nb2 = 0.2\n'
+    result = verdicts(head + line("z = w2 @ a + b2", "0.7*0.291 - 0.5*0.716 + 0.2 = 0.0457"))
+    assert {p.verdict for p in result.example.printed} == {"follows"}
+    wrong = verdicts(head + line("z = w2 @ a + b2", "0.7*0.291 - 0.4*0.716 + 0.2"))
+    assert [(p.what, p.value) for p in wrong.example.printed if p.verdict == "misprint"] == [
+        ("w2[1, 2]", "-0.5")
+    ]
+
+
+def test_lists_times_matrices_are_written_out():
+    head = 'title = "t"\nmodel = ["z = W @ x", "y = x @ W"]\n[inputs]\nW = "[1, 2; 3, 4]"\nx = [5, 6]\n'
+    columns = verdicts(head + line("z = W @ x", "[1*5 + 2*6, 3*5 + 4*6] = [17, 39]"))
+    rows = verdicts(head + line("y = x @ W", "[5*1 + 6*3, 5*2 + 6*4] = [23, 34]"))
+    for result in (columns, rows):
+        assert {p.verdict for p in result.example.printed} == {"follows"}
+
+
+def test_a_minus_sign_before_a_matrix_is_that_of_its_elements():
+    head = (
+        'title = "t"\nmodel = ["y = W @ x + b"]\n[inputs]\n'
+        'W = "[1, -2; 3, 4]"\nx = "[5; 6]"\nb = "[-7; -8]"\n'
+    )
+    result = verdicts(head + line("y = W @ x + b", "[1*5 - 2*6; 3*5 + 4*6] - [7; 8] = [-14; 31]"))
+    assert {p.verdict for p in result.example.printed} == {"follows"}
+
+
+STATEMENT = '\n[[statement]]\nwhere = "p"\ntext = "words"\nvalue = "{}"\n'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "z = 1.1",
+        "z = w * x + b ≈ 1",
+        "dL/dz = y - 1, dz/dw = 2 and z = 1.1",
+        "[z, 2; y, 0] = [1.1, 2; 0.75, 0]",
+        "the weight is small, where w = 3 is not meant",
+        "w * x",
+        "",
+    ],
+)
+def test_a_statement_that_is_true_or_no_equation_is_reported(value):
+    (printed,) = verdicts(MODEL + STATEMENT.format(value)).example.printed
+    assert (printed.verdict, printed.value) == ("statement", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("z = 7", r"received 'z = 7', where z is not 7 but 1\.1; correct it\."),
+        ("y = 0.75, z = 1.2 as well as b = 0, z = 1.2", r"'z = 1\.2', where z is not 1\.2 but 1\.1"),
+        ("z = w * x = 1.1", r"'z = w \* x = 1\.1', where w \* x is not z but 1\.1"),
+        ("1 = 2", "1 is not 2"),
+        ("zz = 7", r"received 'zz'; did you mean z\?"),
+        ("z = [1, 2]", "has the shape of its value"),
+    ],
+)
+def test_a_statement_that_is_false_is_refused(value, says):
+    with pytest.raises(InputError, match=rf"^sheet\.toml: \[\[statement\]\] 1 \(p\): .*{says}"):
+        verdicts(MODEL + STATEMENT.format(value))
 
 
 def test_questions():
@@ -241,6 +335,15 @@ def test_gradients_agree_with_central_differences():
         )
 
 
+def test_the_sheets_of_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "worked-examples.md").read_text(encoding="utf-8")
+    start, words = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    result = verdicts(start + words)
+    assert result.surprises == (
+        "[[line]] 5 (update): -0.6 does not follow, and is not declared as a misprint",
+    )
+
+
 # --- bad sheets ------------------------------------------------------------------------
 
 BAD = {
@@ -261,9 +364,18 @@ BAD = {
     'title = "t"\n[inputs]\nx = [[1, 2], [3]]': "one length",
     'title = "t"\n[indices]\nx = 1.5': "indices are whole numbers",
     'title = "t"\nx = ' + "[" * 3000: "sheet.toml: ",
-    MODEL + '\n[[line]]\nformula = "z"': "line 1: each line says where",
+    'title = "t"\nmodel = ["a = b", "b = a"]': "names that formulas before it define",
+    f'title = "t"\n[inputs]\nx = {"9" * 5000}': "a sheet is TOML",
+    f'title = "t"\nmodel = ["z = {"-" * 430}x"]\n[inputs]\nx = 1': "nest",
+    MODEL + line("z", "0e99999999999999999999"): "between 1e-300 and 1e300",
+    MODEL + line("z = wx + b", "1.1"): "received 'wx'; did you mean",
+    MODEL + line("zz = w * x + b", "1.1"): "received 'zz'; did you mean z?",
+    MODEL + line("z = w * x + dL/dq", "1.1"): "'q', which the model does not know",
+    MODEL.replace("x = 2", "x = [1, 0.5]") + line("z = w * x^T + b", "1.1"): 'a column: "[1; 0.5]"',
+    MODEL + '\n[[statement]]\nwhere = "p"\nvalue = "z = 1.1"': "a statement says",
+    MODEL + '\n[[line]]\nformula = "z"': "[[line]] 1: each line says where",
     MODEL + '\n[[line]]\nwhere = "p"\nformla = "z"': "did you mean formula",
-    MODEL + line("z", "[1, 2]"): "line at here: a printed number has the shape",
+    MODEL + line("z", "[1, 2]"): "[[line]] 1 (here): a printed number has the shape",
     MODEL + line("z = w * x + b", "1 * 2 * 3"): "has the form of its formula",
     MODEL + line("zz", "1"): "did you mean z",
     MODEL + line("z", "1.10000000000000001"): "12 significant digits",
@@ -272,6 +384,7 @@ BAD = {
     MODEL + '\n[[question]]\nwhere = "p"\noptions = { a = "1", b = "2" }': "a question has a value",
     MODEL + '\n[[question]]\nwhere = "p"\nvalue = "z"\noptions = { a = "1", b = "x" }': "are numbers",
     MODEL + '\n[[question]]\nwhere = "p"\nvalue = "z"\noptions = { a = "1" }': "two options",
+    MODEL + '\n[[question]]\nwhere = "p"\nvalue = "z"\noptions = { a = "1,5", b = "2" }': "a decimal point",
 }
 
 

@@ -13,7 +13,7 @@ from handgrad.checking import allowed, compare, nudge, precision, yardsticks
 from handgrad.networks import Network as HandNetwork
 from handgrad.report import Check, Example
 from handgrad.training import trajectory
-from handgrad.worked import Calculation, judge, load, shipped
+from handgrad.worked import Calculation, judge, load, shipped, verdict_check
 from torch_ext import oracles
 from torch_ext.crossval.layers import describe, generator
 from torch_ext.crossval.networks import Network
@@ -39,24 +39,13 @@ def judge_examples(checks: Sequence[Check]) -> tuple[list[Example], list[Check]]
     culprit = next((c.layer for c in checks if c.group == "lecture" and not c.passed and c.layer), "")
     examples, verdicts = [], []
     for name in shipped():
-        message = ""
         try:
             judgement = judge(load(name), svg=True)
             examples.append(judgement.example)
-            message = "; ".join(judgement.surprises)
+            surprises = judgement.surprises
         except Exception as error:
-            message = f"raises {describe(error)}"
-        verdicts.append(
-            Check(
-                id=f"{name} / verdicts",
-                group="lecture",
-                passed=not message,
-                layer=culprit if message else "",
-                case=name,
-                argument="verdicts on what is printed",
-                message=message,
-            )
-        )
+            surprises = (f"raises {describe(error)}",)
+        verdicts.append(verdict_check(name, surprises, culprit))
     return examples, verdicts
 
 
