@@ -18,6 +18,7 @@ from handgrad.report.words import ABSENT, count, exact, listing, multiple, numbe
 
 KINDS = ("regressed", "vanished", "appeared", "worsened", "improved")
 _MESSAGE = 48  # characters of a message in a table: a long exception is not to fill the screen
+_DRAWN = "architectures"  # the group whose checks depend on what all layers are
 _HEADERS = ("layer", "check", "before", "now", "hand value now", "true value now")
 
 
@@ -143,12 +144,18 @@ class Comparison:
     @property
     def notes(self) -> tuple[str, ...]:
         """What makes the two records hard to compare."""
-        if self.old.seed == self.new.seed:
-            return ()
-        return (
-            f"The seeds differ ({self.old.seed} before, {self.new.seed} now): "
-            "errors within rounding differ by chance.",
-        )
+        found = []
+        if self.old.seed != self.new.seed:
+            found.append(
+                f"The seeds differ ({self.old.seed} before, {self.new.seed} now): "
+                "errors within rounding differ by chance."
+            )
+        if _redrawn(self.old, self.new):
+            found.append(
+                "The random architectures are others, since the seed or the layers that they are drawn "
+                "from differ: those that are in one report alone are left out."
+            )
+        return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain strict JSON: every change with its check before and now, in the schema's form
@@ -213,7 +220,21 @@ def compare(old: Record, new: Record) -> Comparison:
             for b, n in ((before.get(name), now.get(name)) for name in before.keys() | now.keys())
         )
         changed += [change for change in pairs if change.kind]
+    if _redrawn(old, new):
+        changed = [c for c in changed if c.check.group != _DRAWN or (c.old and c.new) or _fails(c.new)]
     return Comparison(old, new, tuple(sorted(changed, key=_order)))
+
+
+def _redrawn(old: Record, new: Record) -> bool:
+    """Whether both have random architectures, and not the same ones: another seed, or other layers."""
+    if not all(any(c.group == _DRAWN for c in record.checks) for record in (old, new)):
+        return False
+    before, now = ({c.layer for c in record.checks if c.group == "layers"} for record in (old, new))
+    return old.seed != new.seed or before != now
+
+
+def _fails(check: Check | None) -> bool:
+    return check is not None and not check.passed
 
 
 def _printed(record: Record) -> Iterator[Check]:

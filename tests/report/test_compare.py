@@ -207,3 +207,20 @@ def test_a_long_exception_does_not_fill_the_table() -> None:
         assert "frame #9" not in text.replace("\\", "")
     assert "hand value" not in result.to_text(), "no value: its columns would be empty"
     assert "hand value" in compare(record(passing("a")), record(failing("a"))).to_text()
+
+
+def test_architectures_drawn_from_other_layers_are_not_compared_where_they_are_others():
+    """A new layer changes every random network: that is no regression. A wrong one still is."""
+
+    def run(layers, *networks):
+        singles = [Check(id=f"{n} / c", group="layers", passed=True, layer=n) for n in layers]
+        nets = [Check(id=f"net {n}", group="architectures", passed=ok, layer="relu") for n, ok in networks]
+        return record(*singles, *nets)
+
+    old = run(["relu"], (1, True), (2, True))
+    result = compare(old, run(["relu", "new"], (3, True)))
+    assert result.passed
+    assert [change.check.id for change in result.changes] == ["new / c"]
+    assert "left out" in result.notes[0]
+    assert not compare(old, run(["relu", "new"], (3, False))).passed
+    assert not compare(old, run(["relu"], (1, True))).passed, "with the same layers, a vanished check gates"
