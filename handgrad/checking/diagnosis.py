@@ -1,0 +1,292 @@
+"""Which mistake makes a gradient look like that: hypotheses, each tested on everything that was seen.
+
+An :class:`Evidence` is one backward pass: the analytic gradients A, the truths T, what rounding
+allows, and the values that went in and out. A hypothesis is stated only where it explains every
+evidence, among them directions that did not suggest it; where none does, the answer is "unknown".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from handgrad.checking.evidence import Case, Evidence, near, of, true_gradient
+from handgrad.checking.findings import Finding
+from handgrad.checking.regions import local, region
+from handgrad.checking.terms import constant_ratio, missing_factor, missing_term, offset, smooth_along
+
+
+def diagnose(name: str, evidence: Sequence[Evidence]) -> Finding | None:
+    """The best explanation of a gradient that is wrong in some of ``evidence``.
+
+    None where only its shape is wrong: that is said elsewhere.
+    """
+    case = Case(name, list(evidence))
+    shaped = all(a is None or a.shape == e.truth[name].shape for e in case.wrong for a in [e.analytic[name]])
+    for hypothesis in _HYPOTHESES if shaped else (_transpose,):
+        finding = hypothesis(case)
+        if finding is not None:
+            return finding
+    if not shaped:
+        return None
+    tried = ", ".join(h.__name__.strip("_").replace("_", " ") for h in _HYPOTHESES)
+    return Finding(
+        "unknown", name, f"the gradient of {name} is wrong in no way known here", {"excluded": tried}
+    )
+
+
+# --- simple ones ------------------------------------------------------------------------------
+
+
+def _not_finite(case: Case) -> Finding | None:
+    for e in case.wrong:
+        a = e.analytic[case.name]
+        if a is None or a.shape != e.truth[case.name].shape:
+            continue
+        bad = ~np.isfinite(a) & np.isfinite(e.truth[case.name])
+        if np.any(bad):
+            index = _first(bad)
+            return Finding(
+                "not-finite",
+                case.name,
+                f"the gradient of {case.name} is {a[index]} at {list(index)} on {e.label}, where "
+                f"{e.truth[case.name][index]:.6g} is right: look for a division by zero, or 0 · inf",
+                {"index": list(index), "on": e.label},
+            )
+    return None
+
+
+def _zero(case: Case) -> Finding | None:
+    if all(a is None or not np.any(a) for a in (e.analytic[case.name] for e in case.wrong)):
+        how = "None" if all(e.analytic[case.name] is None for e in case.wrong) else "zero"
+        return Finding(
+            "zero",
+            case.name,
+            f"the gradient of {case.name} is {how} where it should not be: is it returned at all, or "
+            "detached on its way?",
+        )
+    return None
+
+
+def _sign(case: Case) -> Finding | None:
+    if case.every(lambda e: -e.truth[case.name]):
+        return Finding("sign", case.name, f"the gradient of {case.name} has the opposite sign")
+    return None
+
+
+def _scale(case: Case) -> Finding | None:
+    factors = []
+    for e in case.wrong:
+        a, t = e.analytic[case.name], e.truth[case.name]
+        if a is None or a.shape != t.shape or not np.any(t):
+            return None
+        factor = float(np.sum(a * t) / np.sum(t * t))
+        if not e.explains(case.name, factor * t, abs(factor)):
+            return None
+        factors.append(factor)
+    sizes = {e.truth[case.name].size for e in case.wrong}
+    spread = max(factors) - min(factors)
+    constant = spread <= 1e-6 * max(map(abs, factors)) or max(map(abs, factors)) < 1e-9
+    if not constant and max(sizes) == 1:
+        return None  # one number is a multiple of any other
+    if not constant and not _same_sign(factors):
+        return None
+    factor = factors[0]
+    known = _named_factor(factor, case.wrong[0])
+    return Finding(
+        "scale",
+        case.name,
+        f"the gradient of {case.name} is {factor:.10g} times the right one{known}"
+        + ("" if constant else ", and another factor on other inputs: it depends on them"),
+        {"factor": factor},
+    )
+
+
+def _same_sign(values: Sequence[float]) -> bool:
+    return all(v > 0 for v in values) or all(v < 0 for v in values)
+
+
+def _named_factor(factor: float, e: Evidence) -> str:
+    """A factor that is the size of something is most likely a forgotten, or doubled, division by it."""
+    sizes: dict[int, str] = {}
+    for what, arrays in (("output", e.outputs), ("input", e.inputs.values())):
+        for a in arrays:
+            sizes.setdefault(a.size, f"the number of elements of an {what}")
+            for axis, n in enumerate(a.shape):
+                sizes.setdefault(n, f"the length of axis {axis} of an {what}")
+    for n, words in sizes.items():
+        if n > 1 and abs(factor - n) < 1e-6 * n:
+            return f": {n} is {words}; is a division by it missing?"
+        if n > 1 and abs(factor * n - 1) < 1e-6:
+            return f": 1/{n}, where {n} is {words}; is it divided by once too often?"
+    if abs(factor - 2) < 1e-9 or abs(factor - 0.5) < 1e-9:
+        return ": the 2 of a square's derivative?"
+    return ""
+
+
+# --- places -----------------------------------------------------------------------------------
+
+
+def _transpose(case: Case) -> Finding | None:
+    shape, true = case.wrong[0].truth[case.name].shape, true_gradient(case.name)
+    for i, j in combinations(range(len(shape)), 2):
+        if shape[i] == shape[j] and case.every(of(partial(np.swapaxes, axis1=i, axis2=j), true)):
+            return _transposed(case.name, i, j)
+        if shape[i] != shape[j] and case.every(of(partial(_exchanged, i, j, shape), true)):
+            return _transposed(case.name, i, j)
+        swapped = list(shape)
+        swapped[i], swapped[j] = swapped[j], swapped[i]
+        if shape[i] != shape[j] and all(
+            (a := e.analytic[case.name]) is not None
+            and a.shape == tuple(swapped)
+            and near(a, np.swapaxes(e.truth[case.name], i, j), e)
+            for e in case.wrong
+        ):
+            return _transposed(case.name, i, j)
+    return None
+
+
+def _exchanged(i: int, j: int, shape: tuple[int, ...], t: np.ndarray) -> np.ndarray:
+    return np.swapaxes(t, i, j).reshape(shape)
+
+
+def _transposed(name: str, i: int, j: int) -> Finding:
+    return Finding(
+        "transpose",
+        name,
+        f"the gradient of {name} is right but for axes {i} and {j}, which are exchanged: transpose it",
+        {"axes": [i, j]},
+    )
+
+
+def _swapped_inputs(case: Case) -> Finding | None:
+    for other in case.wrong[0].truth:
+        if other != case.name and case.every(true_gradient(other)):
+            return Finding(
+                "permuted",
+                case.name,
+                f"the gradient of {case.name} is that of {other}: backward returns them in another order "
+                "than forward takes its inputs",
+                {"swapped with": other},
+            )
+    return None
+
+
+def _permuted(case: Case) -> Finding | None:
+    shape, true = case.wrong[0].truth[case.name].shape, true_gradient(case.name)
+    axes = range(len(shape))
+    for count in range(1, len(shape) + 1):
+        for flipped in combinations(axes, count):
+            if case.every(of(partial(np.flip, axis=flipped), true)):
+                return Finding(
+                    "permuted",
+                    case.name,
+                    f"the gradient of {case.name} has the right values, flipped along axis "
+                    f"{', '.join(map(str, flipped))}",
+                    {"flipped": list(flipped)},
+                )
+    for axis in axes:
+        for shift in range(1, shape[axis]):
+            if case.every(of(partial(np.roll, shift=shift, axis=axis), true)):
+                return Finding(
+                    "permuted",
+                    case.name,
+                    f"the gradient of {case.name} has the right values, shifted by {shift} along axis {axis}",
+                    {"axis": axis, "shift": shift},
+                )
+    if case.wrong[0].truth[case.name].size > 1 and all(_same_values(e, case.name) for e in case.wrong):
+        return Finding(
+            "permuted", case.name, f"the gradient of {case.name} has the right values in the wrong places"
+        )
+    return None
+
+
+def _same_values(e: Evidence, name: str) -> bool:
+    a, t = e.analytic[name], e.truth[name]
+    return (
+        a is not None
+        and a.size == t.size
+        and len(np.unique(t)) > 1
+        and near(np.sort(a.ravel()), np.sort(t.ravel()), e)
+    )
+
+
+# --- sums -------------------------------------------------------------------------------------
+
+
+def _missing_sum(case: Case) -> Finding | None:
+    """A gradient that took only a part of a batch: the first, or the last, along some axis."""
+    if len(case.wrong[0].cotangents) != 1 or case.wrong[0].cotangents[0] is None:
+        return None
+    shape = case.wrong[0].cotangents[0].shape
+    for axis, n in enumerate(shape):
+        for part in {0, n - 1} if n > 1 else ():
+
+            def only(e: Evidence, axis: int = axis, part: int = part) -> np.ndarray | None:
+                (dy,) = e.cotangents
+                if dy is None or dy.ndim <= axis or dy.shape[axis] <= part:
+                    return None
+                kept = np.zeros_like(dy)
+                where = (slice(None),) * axis + (part if part == 0 else -1,)
+                kept[where] = dy[where]
+                return e.vjp([kept])[case.name]
+
+            if case.every(only):
+                which = "first" if part == 0 else "last"
+                return Finding(
+                    "missing-sum",
+                    case.name,
+                    f"the gradient of {case.name} takes only the {which} part of grad_output along axis "
+                    f"{axis}: sum over it",
+                    {"axis": axis},
+                )
+    for axes in _subsets(len(shape)):
+
+        def summed(e: Evidence, axes: tuple[int, ...] = axes) -> np.ndarray | None:
+            (dy,) = e.cotangents
+            if dy is None or dy.ndim <= max(axes):
+                return None
+            s = np.sum(dy, axis=axes)
+            t = e.truth[case.name]
+            return s if s.shape == t.shape else s.reshape(t.shape) if s.size == t.size else None
+
+        if case.every(summed):
+            return Finding(
+                "missing-sum",
+                case.name,
+                f"the gradient of {case.name} is grad_output summed over axis {', '.join(map(str, axes))}, "
+                "which is not the one that broadcasting added",
+                {"summed over": list(axes)},
+            )
+    return None
+
+
+def _subsets(n: int) -> Iterator[tuple[int, ...]]:
+    for count in range(1, n + 1):
+        yield from combinations(range(n), count)
+
+
+def _first(mask: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(mask)[0])
+
+
+_HYPOTHESES: tuple[Callable[[Case], Finding | None], ...] = (
+    _not_finite,
+    _zero,
+    _sign,
+    _scale,
+    _transpose,
+    _swapped_inputs,
+    _permuted,
+    _missing_sum,
+    local,
+    offset,
+    missing_factor,
+    missing_term,
+    region,
+    constant_ratio,
+    smooth_along,
+)

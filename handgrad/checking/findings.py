@@ -1,0 +1,135 @@
+"""What a check of one target found: a difference for each gradient, and findings that name the mistake."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+KINDS = (
+    "sign scale transpose missing-sum missing-factor missing-term permuted local region offset zero "
+    "not-finite nondeterministic mutates shape dtype forward unknown"
+).split()
+
+
+class GradientMismatch(AssertionError):
+    """A gradient is wrong; the text is the report's."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One mistake: its ``kind`` (one of :data:`KINDS`), ``where`` (an input, parameter or output), a
+    ``message`` that says what is wrong and where to look, and the evidence in ``details``."""
+
+    kind: str
+    where: str
+    message: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.kind in KINDS, self.kind
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "where": self.where,
+            "message": self.message,
+            "details": _plain(self.details),
+        }
+
+
+@dataclass(frozen=True)
+class GradientDiff:
+    """The gradient of one input or parameter against its truth, on the inputs where it is worst.
+
+    ``max_abs_error``, ``max_rel_error``, and ``ulps`` (units in the last place of ``dtype``) at the
+    worst element; ``worst_index`` with both values there; ``diagnosis`` is the kind of the finding
+    that explains it, "" where it passes.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    passed: bool
+    max_abs_error: float = 0.0
+    max_rel_error: float = 0.0
+    ulps: float = 0.0
+    worst_index: tuple[int, ...] | None = None
+    analytic: float | complex | None = None
+    reference: float | complex | None = None
+    diagnosis: str = ""
+    inputs: str = "the inputs given"
+    errors: tuple[tuple[float, ...], ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(_plain(vars(self)))
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The result of :func:`torch_ext.check`."""
+
+    target: str
+    diffs: tuple[GradientDiff, ...]
+    findings: tuple[Finding, ...]
+    seed: int = 0
+    oracle: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON; numbers that are not finite as strings."""
+        return {
+            "target": self.target,
+            "passed": self.passed,
+            "seed": self.seed,
+            "oracle": self.oracle,
+            "diffs": [diff.to_dict() for diff in self.diffs],
+            "findings": [finding.to_dict() for finding in self.findings],
+            "notes": list(self.notes),
+        }
+
+    def raise_if_failed(self) -> None:
+        """Raise :class:`GradientMismatch` with the report's text, where something was found."""
+        if not self.passed:
+            raise GradientMismatch(str(self))
+
+    def __str__(self) -> str:
+        count = len(self.diffs)
+        if self.passed:
+            head = f"{self.target}: {count} gradient{'s' * (count != 1)} right to within rounding"
+            return "\n".join([f"{head} ({self.oracle})", *map(_line, self.diffs), *self.notes])
+        lines = [f"{self.target}: wrong ({self.oracle})"]
+        for finding in self.findings:
+            lines.append(f"  {finding.kind}: {finding.where}")
+            lines.append(f"    {finding.message}")
+        return "\n".join([*lines, *map(_line, self.diffs), *self.notes])
+
+
+def _line(diff: GradientDiff) -> str:
+    size = " × ".join(map(str, diff.shape)) or "scalar"
+    head = f"  {'ok   ' if diff.passed else 'WRONG'} d_{diff.name} ({size}, {diff.dtype})"
+    if diff.passed or diff.worst_index is None:
+        return head
+    return (
+        f"{head}: {diff.analytic!r} where {diff.reference!r} is right, at {list(diff.worst_index)} "
+        f"on {diff.inputs} (error {diff.max_abs_error:.3g}, {diff.ulps:.3g} ulps)"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Strict JSON: tuples as lists, NaN and infinities as strings, complex numbers as pairs."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, complex):
+        return [_plain(value.real), _plain(value.imag)]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    return value
