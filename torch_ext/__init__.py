@@ -11,3 +11,4 @@ from torch_ext import functional as functional
 from torch_ext import nn as nn
 from torch_ext._function import call as call
 from torch_ext._function import functions as functions
+from torch_ext.checker import check as check

@@ -1,0 +1,174 @@
+"""What a backward pass did, before the engine sums, casts or drops it: shapes, dtypes, changed tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+
+@dataclass
+class Raw:
+    """``returned``: by variable, as backward returned it. ``wrong_shapes`` and ``wrong_dtypes``: (where,
+    received, due). ``changed``: what was written into that is not the pass's own."""
+
+    returned: dict[str, Any] = field(default_factory=dict)
+    wrong_shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    wrong_dtypes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
+
+    def note(self, name: str, dx: Any, x: Any) -> None:
+        """Compare a returned gradient with what is due for ``x`` (a tensor or its metadata)."""
+        if not isinstance(dx, Tensor):
+            return
+        if tuple(dx.shape) != tuple(x.shape):
+            self.wrong_shapes[name] = (tuple(dx.shape), tuple(x.shape))
+        if dx.dtype != x.dtype:
+            self.wrong_dtypes[name] = (str(dx.dtype), str(x.dtype))
+
+
+class Recorder:
+    """Watches one forward and backward pass over ``leaves``, whose values were ``before``."""
+
+    def __init__(self, leaves: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
+        self.raw = Raw()
+        self.leaves, self.before = leaves, before
+        self.tensors: dict[Any, list[bool]] = {}  # of each node, which arguments of its Function are tensors
+
+    @contextmanager
+    def calls(self) -> Iterator[None]:
+        """While the forward pass runs, the arguments of every custom Function are noted."""
+        original = Function.__dict__["apply"]
+
+        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            y = original.__func__(cls, *args, **kwargs)
+            first = y if isinstance(y, Tensor) else next((o for o in y if isinstance(o, Tensor)), None)
+            if first is not None and first.grad_fn is not None:
+                self.tensors[first.grad_fn] = [isinstance(a, Tensor) for a in args]
+            return y
+
+        Function.apply = classmethod(apply)  # type: ignore[method-assign,assignment]
+        try:
+            yield
+        finally:
+            Function.apply = original  # type: ignore[method-assign]
+
+    def after_forward(self) -> None:
+        self._leaves_changed("the forward pass")
+
+    def after_backward(self) -> None:
+        self._leaves_changed("the backward pass")
+
+    def _leaves_changed(self, when: str) -> None:
+        for name, x in self.leaves.items():
+            if not same(x.detach(), self.before[name]):
+                self.raw.changed.setdefault(f"input {name}", when)
+
+    def keep(self, residuals: Any, cotangents: Sequence[Any]) -> list[tuple[str, Tensor, Tensor]]:
+        """Copies of what a backward pass must not change."""
+        watched = [("grad_output", dy) for dy in cotangents if isinstance(dy, Tensor)]
+        watched += [("a saved tensor", r) for r in _tensors(residuals)]
+        return [(what, t, t.detach().clone()) for what, t in watched]
+
+    def compare(self, kept: list[tuple[str, Tensor, Tensor]]) -> None:
+        for what, now, then in kept:
+            if not same(now.detach(), then):
+                self.raw.changed.setdefault(what, "the backward pass")
+        self._leaves_changed("the backward pass")
+
+    def _of_tensors(self, node: Any, returned: Sequence[Any], edges: Sequence[Any]) -> Sequence[Any]:
+        """What was returned for the arguments that are tensors: those alone have an edge."""
+        tensors = self.tensors.get(node)
+        if tensors is not None:
+            return [dx for dx, is_tensor in zip(returned, tensors, strict=False) if is_tensor]
+        # a call that was not seen: among the Nones, leave out those that make all else fit
+        nones = [i for i, dx in enumerate(returned) if dx is None]
+        for left_out in combinations(nones, max(len(returned) - len(edges), 0)):
+            rest = [dx for i, dx in enumerate(returned) if i not in left_out]
+            if all(_fits(dx, edge) for dx, edge in zip(rest, edges, strict=False)):
+                return rest
+        return returned if len(returned) == len(edges) else ()
+
+    @contextmanager
+    def watching(self, outputs: Sequence[Tensor]) -> Iterator[None]:
+        """While the engine runs, every custom Function below ``outputs`` is looked at."""
+        due: dict[type, dict[Any, Any]] = {}
+        for node in custom_nodes(outputs):
+            due.setdefault(node._forward_cls, {})[node] = node.next_functions
+        originals = {cls: cls.__dict__.get("backward") for cls in due}
+        try:
+            for cls in due:
+                cls.backward = staticmethod(self._watched(cls, cls.backward, due[cls]))  # type: ignore[attr-defined]
+            yield
+        finally:
+            for cls, original in originals.items():
+                if original is None:
+                    del cls.backward  # type: ignore[attr-defined]
+                else:
+                    cls.backward = original  # type: ignore[attr-defined]
+
+    def _watched(self, cls: type, backward: Any, edges: Mapping[Any, Any]) -> Any:
+        def watched(ctx: Any, *grads: Any) -> Any:
+            try:
+                saved = ctx.saved_tensors
+            except RuntimeError:  # changed in place: the engine will say so
+                saved = ()
+            kept = self.keep([saved, list(vars(ctx).values()) if hasattr(ctx, "__dict__") else []], grads)
+            returned = backward(ctx, *grads)
+            self.compare(kept)
+            listed = returned if isinstance(returned, tuple | list) else (returned,)
+            due = list(edges.get(ctx, ()))
+            for i, (dx, (node, slot)) in enumerate(
+                zip(self._of_tensors(ctx, listed, due), due, strict=False)
+            ):
+                if node is None:
+                    continue
+                variable = getattr(node, "variable", None)
+                name = next((n for n, x in self.leaves.items() if x is variable), None)
+                if name is not None:
+                    self.raw.returned[name] = dx
+                where = name or f"argument {i} of {cls.__name__}"
+                self.raw.note(where, dx, node._input_metadata[slot])
+            return returned
+
+        return watched
+
+
+def _fits(dx: Any, edge: Any) -> bool:
+    node, slot = edge
+    return dx is None or node is None or tuple(dx.shape) == tuple(node._input_metadata[slot].shape)
+
+
+def custom_nodes(outputs: Sequence[Tensor]) -> list[Any]:
+    """The nodes of custom Functions in the graph of ``outputs``."""
+    seen, found, stack = set(), [], [y.grad_fn for y in outputs if y.grad_fn is not None]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "_forward_cls"):
+            found.append(node)
+        stack += [n for n, _ in node.next_functions if n is not None]
+    return found
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Equal bit for bit, NaN included."""
+    return a.shape == b.shape and bool(torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)))
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [] if value.layout != torch.strided else [value]
+    if isinstance(value, tuple | list):
+        return [t for v in value for t in _tensors(v)]
+    if isinstance(value, dict):
+        return [t for v in value.values() for t in _tensors(v)]
+    return []

@@ -1,0 +1,113 @@
+"""``torch_ext.check``: is this gradient right, and if not, what is the mistake?"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from handgrad._errors import require
+from handgrad.checking.findings import CheckReport
+from torch_ext.checker import probes as points
+from torch_ext.checker.arrays import widened
+from torch_ext.checker.passes import Passes
+from torch_ext.checker.probes import Probe
+from torch_ext.checker.subject import Subject
+from torch_ext.checker.truth import Truth
+from torch_ext.checker.unusual import layouts, repeated
+from torch_ext.checker.verdict import verdict
+
+_SHAPES = 6  # other shapes that are tried
+
+
+def check(
+    target: Any, inputs: Sequence[Any], reference: Any = None, *, seed: int = 0, probes: bool = True
+) -> CheckReport:
+    """Compare the gradients of ``target`` with their truth, and name the mistake where they differ.
+
+    target      a callable on tensors, ``Function.apply``, an ``nn.Module`` (its parameters are checked
+                too), or a pair (forward, backward) of plain functions in the form of a derivation
+    inputs      a tuple; floating or complex tensors with ``requires_grad=True`` are differentiated
+    reference   a callable of the same signature whose autograd gradient is the truth, its convention
+                at kinks included. Without one the truth comes from the target's own forward, and at a
+                kink every value between the one-sided derivatives is right
+    seed        fixes every random number: the same seed gives the same report
+    probes      also try other inputs of the same shapes and kinds (default)
+
+    Nothing of the caller's is changed: inputs, ``.grad``, buffers, random state. Raises InputError
+    where nothing can be checked.
+    """
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        return _checked(target, inputs, reference, seed, probes)
+
+
+def _checked(target: Any, inputs: Sequence[Any], reference: Any, seed: int, probing: bool) -> CheckReport:
+    subject = Subject(target, inputs, seed)
+    _differentiable(subject)
+    if reference is None:
+        truth = Truth(subject, native=True)
+    else:
+        truth = Truth(_matched(Subject(reference, inputs, seed, "reference"), subject), native=False)
+    constants = {
+        i: x
+        for i, (n, x) in enumerate(zip(subject.argument_names, subject.arguments, strict=True))
+        if n not in subject.variables
+    }
+    passes = Passes(subject, truth, seed)
+    given = Probe("the inputs given", {n: widened(v) for n, v in subject.variables.items()}, constants)
+    first = passes.given(given)
+    if passes.low != "float64":
+        passes.at(given, "float64")
+    found = [*repeated(subject, first), *layouts(subject, first)]
+    if probing:
+        _probe(passes, given, reference is not None)
+    return verdict(passes, [*found, *passes.found])
+
+
+def _differentiable(subject: Subject) -> None:
+    require(
+        bool(subject.variables),
+        "a check needs at least one floating or complex input (or parameter) that requires a gradient",
+        "none",
+        "create it with requires_grad=True",
+    )
+    for n, v in subject.variables.items():
+        require(
+            bool(torch.isfinite(v).all()),
+            "the inputs given are finite",
+            f"NaN or infinity in {n}",
+            "check finite inputs; probes try the others",
+        )
+
+
+def _matched(reference: Subject, target: Subject) -> Subject:
+    """The reference, its arguments called as the target calls them."""
+    missing = [n for n in target.variables if n not in reference.variables]
+    if missing and len(reference.variables) == len(target.variables):
+        renamed = dict(zip(reference.variables, target.variables, strict=True))
+        reference.argument_names = [renamed.get(n, n) for n in reference.argument_names]
+        reference.variables = {renamed[n]: v for n, v in reference.variables.items()}
+    require(
+        set(target.variables) <= set(reference.variables),
+        "a reference has the target's inputs and parameters",
+        f"none for {', '.join(missing)}",
+        "give one of the same signature",
+    )
+    return reference
+
+
+def _probe(passes: Passes, given: Probe, at_ends: bool) -> None:
+    """Other points, and other shapes, wherever the target takes them."""
+    dtypes = {n: v.dtype for n, v in passes.subject.variables.items()}
+    for i, probe in enumerate(points.probes(given.variables, given.constants, dtypes, passes.seed, at_ends)):
+        if i < 2 and passes.low != "float64":  # the dtype given is tried on a few, float64 sees more
+            passes.at(probe, passes.low)
+        passes.at(probe, "float64")
+    fitting = 0
+    for probe in points.reshaped(given.variables, given.constants, passes.seed):
+        fitting += passes.at(probe, "float64") is not None
+        if fitting == _SHAPES:
+            break

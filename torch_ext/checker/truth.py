@@ -1,0 +1,208 @@
+"""Truths: autograd through a reference, or through the target's own forward, and what vouches for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from handgrad._errors import InputError, require
+from handgrad.checking import directional_derivative
+from torch_ext.checker.arrays import Cotangents, array, as_dtype, normal, tensor
+from torch_ext.checker.subject import Subject
+
+Outputs = list[np.ndarray]
+Gradients = dict[str, np.ndarray]
+
+
+class Truth:
+    """Outputs and gradients of ``subject``, in any precision; complex arrays get a last axis of two.
+
+    ``native``: without a reference, custom Functions are replaced by their own forward formula, which
+    autograd differentiates: the backward under test takes no part. Where that cannot be, or where it
+    disagrees with numerical derivatives (a part is detached, or computed outside autograd), all
+    gradients are numerical ones (``numerical``), and NaN where the function is not smooth.
+    """
+
+    def __init__(self, subject: Subject, native: bool) -> None:
+        self.subject, self.native, self.numerical = subject, native, False
+        self.errors: Gradients = {}  # of the numerical gradients last computed
+
+    @property
+    def oracle(self) -> str:
+        if not self.native:
+            return "the reference's autograd"
+        how = "numerical derivatives of" if self.numerical else "autograd through"
+        return f"{how} the target's own forward"
+
+    def outputs(
+        self, variables: Mapping[str, Tensor], constants: Mapping[int, Any], dtype: torch.dtype
+    ) -> list[Tensor]:
+        with _functions_as_formulas() if self.native else nullcontext():
+            return self.subject.call(dict(variables), constants, dtype)
+
+    def __call__(
+        self,
+        variables: Mapping[str, Tensor],
+        cotangents: Cotangents,
+        constants: Mapping[int, Any],
+        dtype: torch.dtype,
+    ) -> tuple[Outputs, Gradients]:
+        if self.numerical:
+            return self._by_differences(variables, cotangents, constants, dtype)
+        leaves = {n: as_dtype(v.detach(), dtype).clone().requires_grad_() for n, v in variables.items()}
+        given = {n: v.clone() for n, v in leaves.items()}  # a forward pass may write into them
+        with torch.enable_grad():
+            outputs = self.outputs(given, constants, dtype)
+        ends = [
+            (y, as_dtype(dy, dtype).to(y.dtype))
+            for y, dy in zip(outputs, cotangents, strict=True)
+            if dy is not None and y.requires_grad
+        ]
+        found: Sequence[Tensor | None] = [None] * len(leaves)
+        if ends:
+            found = torch.autograd.grad(
+                [y for y, _ in ends], list(leaves.values()), [dy for _, dy in ends], allow_unused=True
+            )
+        gradients = {
+            n: array(torch.zeros_like(leaves[n]) if dx is None else dx)
+            for n, dx in zip(leaves, found, strict=True)
+        }
+        return [array(y) for y in outputs], gradients
+
+    def settle(
+        self,
+        variables: Mapping[str, Tensor],
+        cotangents: Cotangents,
+        constants: Mapping[int, Any],
+        outputs: Sequence[Tensor],
+        g: torch.Generator,
+    ) -> None:
+        """Find out whether the truth is one, on the inputs given. Raises InputError for a reference
+        that does not run, or has other outputs than ``outputs``."""
+        try:
+            made = self.outputs(variables, constants, torch.float64)
+            shapes = [tuple(y.shape) for y in made], [tuple(y.shape) for y in outputs]
+            require(shapes[0] == shapes[1], "a reference has the target's outputs", *_described(*shapes))
+            _, gradients = self(variables, cotangents, constants, torch.float64)
+        except InputError:
+            raise
+        except Exception as error:
+            if not self.native:
+                raise InputError(
+                    f"a reference runs on the inputs given, in float64, too; received {sentence(error)}; "
+                    "give one that does."
+                ) from error
+            self.numerical = True
+            return
+        directions = {n: normal(v, g) for n, v in variables.items()}
+        found = self._along(variables, cotangents, constants, directions) if self.native else None
+        if found is not None:
+            own = sum(float(np.sum(gradients[n] * array(directions[n]))) for n in gradients)
+            self.numerical = abs(own - found[0]) > 1e-6 * (abs(own) + abs(found[0])) + 10 * found[1]
+
+    # --- from forward passes alone ----------------------------------------------------------------
+
+    def _by_differences(
+        self,
+        variables: Mapping[str, Tensor],
+        cotangents: Cotangents,
+        constants: Mapping[int, Any],
+        dtype: torch.dtype,
+    ) -> tuple[Outputs, Gradients]:
+        if dtype != torch.float64:
+            raise NotImplementedError("numerical derivatives need float64")
+        with torch.no_grad():
+            outputs = self.outputs({n: v.clone() for n, v in variables.items()}, constants, dtype)
+        gradients: Gradients = {}
+        self.errors = {}
+        for name, v in variables.items():
+            values, errors = np.full(array(v).shape, np.nan), np.zeros(array(v).shape)
+            for index in np.ndindex(values.shape):
+                direction = np.zeros(values.shape)
+                direction[index] = 1.0
+                found = self._along(variables, cotangents, constants, {name: tensor(direction, v)})
+                if found is not None:
+                    values[index], errors[index] = found
+            gradients[name], self.errors[name] = values, errors
+        return [array(y) for y in outputs], gradients
+
+    def _along(
+        self,
+        variables: Mapping[str, Tensor],
+        cotangents: Cotangents,
+        constants: Mapping[int, Any],
+        directions: Mapping[str, Tensor],
+        step: float = 2.0**-7,
+    ) -> tuple[float, float] | None:
+        """(value, error) of the derivative of sum(dy y) along ``directions``; None where not smooth."""
+        size = 0.0
+
+        def along(s: Any) -> np.longdouble:
+            nonlocal size
+            moved = {
+                n: v + float(s) * directions[n] if n in directions else v.clone()
+                for n, v in variables.items()
+            }
+            with torch.no_grad():
+                outputs = self.outputs(moved, constants, torch.float64)
+            total = np.longdouble(0)
+            for y, dy in zip(outputs, cotangents, strict=True):
+                if dy is not None:
+                    terms = array(y) * array(dy)
+                    size = max(size, float(np.sum(np.abs(terms))))
+                    total += np.sum(terms.astype(np.longdouble))
+            return total
+
+        first = along(0.0)  # its size is that of all
+        unit = float(np.finfo(np.longdouble).eps) / 2
+        # float64 forwards: their rounding counts, not long double's
+        found = directional_derivative(along, size * 2.0**-53 / unit, step) if np.isfinite(first) else None
+        return None if found is None else (found.value, found.error)
+
+
+def sentence(error: Exception) -> str:
+    """An exception in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _described(made: Sequence[Any], due: Sequence[Any]) -> tuple[str, str]:
+    return f"shapes {list(made)} where the target's are {list(due)}", "give one of the same function"
+
+
+class _Context:
+    """Stands for ``ctx`` while a Function's forward is differentiated as a formula."""
+
+    def __init__(self, needs: tuple[bool, ...]) -> None:
+        self.needs_input_grad = needs
+        self.saved_tensors: tuple[Any, ...] = ()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        self.saved_tensors = tensors
+
+    def _ignore(self, *_: Any) -> None:
+        return None
+
+    save_for_forward = mark_dirty = mark_non_differentiable = set_materialize_grads = _ignore
+
+
+@contextmanager
+def _functions_as_formulas() -> Iterator[None]:
+    original = Function.__dict__["apply"]
+
+    def apply(cls: Any, *args: Any) -> Any:
+        if cls.setup_context is not Function.setup_context:
+            return cls.forward(*args)
+        needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
+        return cls.forward(_Context(needs), *args)
+
+    Function.apply = classmethod(apply)  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        Function.apply = original  # type: ignore[method-assign]
