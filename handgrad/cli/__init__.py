@@ -11,7 +11,7 @@ import click
 import handgrad
 from handgrad._errors import HandgradError
 
-COMMANDS = ("crossval", "lecture", "graph", "train", "layers", "compare")
+COMMANDS = ("crossval", "check", "lecture", "graph", "train", "layers", "compare")
 
 
 class _Commands(click.Group):
