@@ -39,6 +39,22 @@ class Finding:
         }
 
 
+# causes before what follows from them: a gradient that is summed wrongly has a wrong shape, too
+_FIRST = ("mutates", "nondeterministic", "forward")
+_LAST = ("shape", "dtype", "unknown")
+
+
+def likeliest_first(findings: Sequence[Finding]) -> list[Finding]:
+    """What explains most comes first; else in the order given."""
+
+    def rank(f: Finding) -> int:
+        if f.kind in _FIRST:
+            return _FIRST.index(f.kind) - len(_FIRST)
+        return 1 + _LAST.index(f.kind) if f.kind in _LAST else 0
+
+    return sorted(findings, key=rank)
+
+
 @dataclass(frozen=True)
 class GradientDiff:
     """The gradient of one input or parameter against its truth, on the inputs where it is worst.
