@@ -7,15 +7,26 @@ evidence, among them directions that did not suggest it; where none does, the an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
 
 import numpy as np
 
+from handgrad.checking import formulas
 from handgrad.checking.evidence import Case, Evidence, near, of, true_gradient
 from handgrad.checking.findings import Finding
-from handgrad.checking.regions import local, region
+from handgrad.checking.jacobians import (
+    between,
+    by_output,
+    dropped,
+    ignored,
+    low_rank,
+    masked,
+    share_factor,
+    summed_wrongly,
+)
+from handgrad.checking.regions import local, region, region_of_indices
 from handgrad.checking.terms import constant_ratio, missing_factor, missing_term, offset, smooth_along
 
 
@@ -26,16 +37,35 @@ def diagnose(name: str, evidence: Sequence[Evidence]) -> Finding | None:
     """
     case = Case(name, list(evidence))
     shaped = all(a is None or a.shape == e.truth[name].shape for e in case.wrong for a in [e.analytic[name]])
-    for hypothesis in _HYPOTHESES if shaped else (_transpose,):
+    finite = [e for e in case.wrong if _wrong_though_finite(e, name)]
+    if shaped and not any(e.usual(name, case.all[0]) for e in finite):
+        finding = _not_finite(case)
+        if finding is not None:
+            return finding
+    hypotheses = _HYPOTHESES if shaped else _ILL_SHAPED
+    for _, hypothesis in hypotheses:
         finding = hypothesis(case)
         if finding is not None:
             return finding
     if not shaped:
         return None
-    tried = ", ".join(h.__name__.strip("_").replace("_", " ") for h in _HYPOTHESES)
+    finding = _not_finite(case)
+    if finding is not None:
+        return finding
+    tried = [words for words, _ in hypotheses]
     return Finding(
-        "unknown", name, f"the gradient of {name} is wrong in no way known here", {"excluded": tried}
+        "unknown",
+        name,
+        f"the gradient of {name} is wrong in no way known here: neither {', nor '.join(tried)} explains it",
+        {"excluded": tried},
     )
+
+
+def _wrong_though_finite(e: Evidence, name: str) -> bool:
+    a = e.analytic[name]
+    if a is None or a.shape != e.truth[name].shape:
+        return True
+    return bool(np.any(e.wrong(name) & np.isfinite(a)))
 
 
 # --- simple ones ------------------------------------------------------------------------------
@@ -79,7 +109,7 @@ def _sign(case: Case) -> Finding | None:
 
 def _scale(case: Case) -> Finding | None:
     factors = []
-    for e in case.wrong:
+    for e in case.usual_wrong:
         a, t = e.analytic[case.name], e.truth[case.name]
         if a is None or a.shape != t.shape or not np.any(t):
             return None
@@ -95,6 +125,8 @@ def _scale(case: Case) -> Finding | None:
     if not constant and not _same_sign(factors):
         return None
     factor = factors[0]
+    if abs(factor - 1) < 1e-11:
+        return None  # the rest is rounding
     known = _named_factor(factor, case.wrong[0])
     return Finding(
         "scale",
@@ -127,6 +159,42 @@ def _named_factor(factor: float, e: Evidence) -> str:
     return ""
 
 
+def _some_signs(case: Case) -> Finding | None:
+    """Right but for the sign of some elements."""
+    if case.every(lambda e: np.copysign(e.truth[case.name], e.analytic_or_zero(case.name))):
+        return Finding(
+            "sign",
+            case.name,
+            f"the gradient of {case.name} has the right size everywhere and the opposite sign at some "
+            "elements: is there an absolute value that should not be, or none where one should?",
+        )
+    return None
+
+
+def _rounded(case: Case) -> Finding | None:
+    """Right to the digits of a lower precision, and no further."""
+    relative, sizes = [], []
+    for e in case.usual_wrong:
+        residual, t = e.residual(case.name), e.truth[case.name]
+        if residual is None or not np.any(t):
+            return None
+        relative.append((residual / np.max(np.abs(t))).ravel())
+        sizes.append(float(np.sqrt(np.mean(residual**2) / np.mean(t**2))))
+    r = np.concatenate(relative) if relative else np.zeros(0)
+    if r.size < 8 or min(np.sum(r < 0), np.sum(r > 0)) < r.size // 10:
+        return None
+    for name, unit in (("float32", 2.0**-24), ("float16", 2.0**-11), ("bfloat16", 2.0**-8)):
+        if np.max(np.abs(r)) <= 4 * unit and min(sizes) > unit / 16:
+            return Finding(
+                "dtype",
+                case.name,
+                f"the gradient of {case.name} is right to the digits of {name} and no further: something on "
+                "its way is kept or computed in that precision",
+                {"precision": name},
+            )
+    return None
+
+
 # --- places -----------------------------------------------------------------------------------
 
 
@@ -146,7 +214,28 @@ def _transpose(case: Case) -> Finding | None:
             for e in case.wrong
         ):
             return _transposed(case.name, i, j)
+    for axes in _square_axes(case):
+        if case.every(partial(_from_transposed, case.name, axes)):
+            return Finding(
+                "transpose",
+                case.name,
+                f"the gradient of {case.name} is the right one for grad_output with axes {axes[0]} and "
+                f"{axes[1]} exchanged: transpose grad_output on its way",
+                {"axes of grad_output": list(axes)},
+            )
     return None
+
+
+def _square_axes(case: Case) -> list[tuple[int, int]]:
+    (dy, *others) = case.wrong[0].cotangents
+    if others or dy is None:
+        return []
+    return [(i, j) for i, j in combinations(range(dy.ndim), 2) if dy.shape[i] == dy.shape[j] > 1]
+
+
+def _from_transposed(name: str, axes: tuple[int, int], e: Evidence) -> np.ndarray | None:
+    (dy,) = e.cotangents
+    return None if dy is None or dy.ndim <= max(axes) else e.vjp([np.swapaxes(dy, *axes).copy()])[name]
 
 
 def _exchanged(i: int, j: int, shape: tuple[int, ...], t: np.ndarray) -> np.ndarray:
@@ -164,7 +253,9 @@ def _transposed(name: str, i: int, j: int) -> Finding:
 
 def _swapped_inputs(case: Case) -> Finding | None:
     for other in case.wrong[0].truth:
-        if other != case.name and case.every(true_gradient(other)):
+        theirs = case.wrong[0].analytic.get(other)
+        alone = theirs is not None and not np.any(case.wrong[0].wrong(other))  # then a factor is forgotten
+        if other != case.name and not alone and case.every(true_gradient(other)):
             return Finding(
                 "permuted",
                 case.name,
@@ -197,7 +288,7 @@ def _permuted(case: Case) -> Finding | None:
                     f"the gradient of {case.name} has the right values, shifted by {shift} along axis {axis}",
                     {"axis": axis, "shift": shift},
                 )
-    if case.wrong[0].truth[case.name].size > 1 and all(_same_values(e, case.name) for e in case.wrong):
+    if case.wrong[0].truth[case.name].size > 1 and all(_same_values(e, case.name) for e in case.usual_wrong):
         return Finding(
             "permuted", case.name, f"the gradient of {case.name} has the right values in the wrong places"
         )
@@ -243,50 +334,48 @@ def _missing_sum(case: Case) -> Finding | None:
                     f"{axis}: sum over it",
                     {"axis": axis},
                 )
-    for axes in _subsets(len(shape)):
-
-        def summed(e: Evidence, axes: tuple[int, ...] = axes) -> np.ndarray | None:
-            (dy,) = e.cotangents
-            if dy is None or dy.ndim <= max(axes):
-                return None
-            s = np.sum(dy, axis=axes)
-            t = e.truth[case.name]
-            return s if s.shape == t.shape else s.reshape(t.shape) if s.size == t.size else None
-
-        if case.every(summed):
-            return Finding(
-                "missing-sum",
-                case.name,
-                f"the gradient of {case.name} is grad_output summed over axis {', '.join(map(str, axes))}, "
-                "which is not the one that broadcasting added",
-                {"summed over": list(axes)},
-            )
     return None
-
-
-def _subsets(n: int) -> Iterator[tuple[int, ...]]:
-    for count in range(1, n + 1):
-        yield from combinations(range(n), count)
 
 
 def _first(mask: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argwhere(mask)[0])
 
 
-_HYPOTHESES: tuple[Callable[[Case], Finding | None], ...] = (
-    _not_finite,
-    _zero,
-    _sign,
-    _scale,
-    _transpose,
-    _swapped_inputs,
-    _permuted,
-    _missing_sum,
-    local,
-    offset,
-    missing_factor,
-    missing_term,
-    region,
-    constant_ratio,
-    smooth_along,
+Hypothesis = Callable[[Case], Finding | None]
+
+# from the most specific to the least: each has to explain what was seen at all usual inputs
+_HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
+    ("zero", _zero),
+    ("sign", _sign),
+    ("scale", _scale),
+    ("a lower precision", _rounded),
+    ("ignored grad_output", ignored),
+    ("transpose", _transpose),
+    ("exchanged inputs", _swapped_inputs),
+    ("permuted", _permuted),
+    ("offset", offset),
+    ("missing contributions", dropped),
+    ("local", local),
+    ("region", region),
+    ("a mask", masked),
+    ("a part of the sum", _missing_sum),
+    ("another sum", summed_wrongly),
+    ("outputs", by_output),
+    ("some signs", _some_signs),
+    ("a factor by its formula", formulas.factor),
+    ("a term by its formula", formulas.term),
+    ("a factor at inputs or outputs", between),
+    ("a factor by two formulas", formulas.two_factors),
+    ("a factor", missing_factor),
+    ("a term", missing_term),
+    ("a term along an axis", smooth_along),
+    ("a term of low rank", low_rank),
+    ("a factor of the inputs", constant_ratio),
+    ("a factor of each share", share_factor),
+    ("a region of indices", region_of_indices),
+)
+_ILL_SHAPED: tuple[tuple[str, Hypothesis], ...] = (
+    ("transpose", _transpose),
+    ("exchanged inputs", _swapped_inputs),
+    ("another sum", summed_wrongly),
 )

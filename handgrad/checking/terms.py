@@ -14,7 +14,6 @@ from handgrad.checking.evidence import (
     Quantity,
     cotangent,
     given,
-    near,
     of,
     output,
     true_gradient,
@@ -25,7 +24,7 @@ from handgrad.checking.findings import Finding
 def offset(case: Case) -> Finding | None:
     """A - T is one number, whatever the cotangent is."""
     numbers = []
-    for e in case.wrong:
+    for e in case.usual_wrong:
         a, t = e.analytic[case.name], e.truth[case.name]
         if a is None or a.shape != t.shape or a.size < 2:
             return None
@@ -95,30 +94,28 @@ def _factor(name: str, what: str, factor: str) -> Finding:
 
 
 def constant_ratio(case: Case) -> Finding | None:
-    """A / T is the same for every cotangent at the same point, and is no constant."""
-    seen = False
-    for e in case.wrong:
+    """A / T is a function of the inputs' elements at the same place, and no constant."""
+    shape = case.wrong[0].truth[case.name].shape
+    table: dict[tuple[float, ...], list[float]] = {}
+    for e in case.all:
         a, t = e.analytic[case.name], e.truth[case.name]
-        if a is None or a.shape != t.shape or len(e.cotangents) != 1 or e.again is None:
+        same = [x for x in e.inputs.values() if x.shape == shape]
+        if a is None or a.shape != t.shape or not same:
             return None
-        other_a, other_t = e.again(case.name)
-        if other_a is None:
-            return None
-        with np.errstate(all="ignore"):
-            live = (np.abs(t) > 1e3 * e.allowed[case.name]) & (np.abs(other_t) > 1e3 * e.allowed[case.name])
-            ratio, other = a / t, other_a / other_t
-        if not np.any(live):
-            continue
-        if not near(ratio[live], other[live], e, slack=1e6):
-            return None
-        seen = seen or (
-            live.sum() > 1 and not near(ratio[live], np.full_like(ratio[live], ratio[live][0]), e, slack=1e6)
+        live = (
+            np.isfinite(a) & (np.abs(t) > 1e3 * e.allowed[case.name]) & (np.abs(t) > 1e-6 * np.max(np.abs(t)))
         )
-    if not seen:
+        for key, q in zip(np.stack([x[live] for x in same], -1), a[live] / t[live], strict=True):
+            table.setdefault(tuple(key), []).append(float(q))
+    repeated = [np.array(v) for v in table.values() if len(v) > 1]
+    if len(repeated) < 3 or any(np.ptp(v) > 1e-6 * np.max(np.abs(v)) for v in repeated):
+        return None
+    values = np.concatenate(repeated)
+    if np.ptp(values) <= 1e-6 * np.max(np.abs(values)):
         return None
     return _factor(
         case.name,
-        "differs by an element-wise factor that depends on the inputs, not on grad_output",
+        "differs by an element-wise factor that depends on the inputs at the same place alone",
         "of the inputs",
     )
 
@@ -162,7 +159,7 @@ def missing_term(case: Case) -> Finding | None:
     """A - T is a multiple of a term that such formulas have."""
     for words, term in _terms(case):
         fits = []
-        for e in case.wrong:
+        for e in case.usual_wrong:
             a, t = e.analytic[case.name], e.truth[case.name]
             if a is None or a.shape != t.shape:
                 return None
@@ -177,7 +174,9 @@ def missing_term(case: Case) -> Finding | None:
             if not e.explains(case.name, t + c * v, 1 + abs(c)):
                 break
             fits.append(c)
-        if len(fits) == len(case.wrong) and (case.wrong[0].truth[case.name].size > 1 or _constant(fits)):
+        if len(fits) == len(case.usual_wrong) and (
+            case.wrong[0].truth[case.name].size > 1 or _constant(fits)
+        ):
             return _term(case.name, f"the residual is {fits[0]:.4g} times {words}", words, fits[0])
     return None
 
@@ -198,7 +197,7 @@ def _term(name: str, evidence: str, term: str, coefficient: float | None) -> Fin
 def smooth_along(case: Case) -> Finding | None:
     """The residual is constant along an axis, or a multiple of y or x along it: a mean or a projection."""
     shape = case.wrong[0].truth[case.name].shape
-    if any(e.residual(case.name) is None for e in case.wrong):
+    if any(e.residual(case.name) is None for e in case.usual_wrong):
         return None
     shapes: list[tuple[str, Quantity]] = [("1", lambda e: np.ones_like(e.truth[case.name]))]
     e0 = case.wrong[0]
@@ -213,7 +212,7 @@ def smooth_along(case: Case) -> Finding | None:
             if np.prod([shape[a] for a in axes]) < 3:
                 continue
             for words, q in shapes:
-                if all(_projects(e, case.name, q(e), axes) for e in case.wrong):
+                if all(_projects(e, case.name, q(e), axes) for e in case.usual_wrong):
                     along = ", ".join(map(str, axes))
                     return _term(
                         case.name,

@@ -31,11 +31,12 @@ def evidence(mistake: Gradient, count: int = 4) -> list[Evidence]:
             assert dy is not None
             return {"x": product(dy, x, w), "w": np.tanh(x).T @ dy}
 
-        def again(
-            name: str, x: np.ndarray = x, w: np.ndarray = w, rng: np.random.Generator = rng
-        ) -> tuple[np.ndarray, np.ndarray]:
-            dy = rng.normal(size=(5, 5))
-            return mistake(dy, x, w), product(dy, x, w)
+        def backward(
+            dys: Sequence[np.ndarray | None], x: np.ndarray = x, w: np.ndarray = w
+        ) -> Mapping[str, np.ndarray | None]:
+            (dy,) = dys
+            assert dy is not None
+            return {"x": mistake(dy, x, w), "w": np.tanh(x).T @ dy}
 
         truth = vjp([dy])
         allowed = {n: np.full(t.shape, 1e-13) for n, t in truth.items()}
@@ -50,7 +51,7 @@ def evidence(mistake: Gradient, count: int = 4) -> list[Evidence]:
                 [np.tanh(x) @ w],
                 [dy],
                 vjp,
-                again=again,
+                backward=backward,
             )
         )
     return made
