@@ -23,11 +23,14 @@ from handgrad.checking.jacobians import (
     ignored,
     low_rank,
     masked,
+    rounded,
     share_factor,
     summed_wrongly,
 )
 from handgrad.checking.regions import local, region, region_of_indices
 from handgrad.checking.terms import constant_ratio, missing_factor, missing_term, offset, smooth_along
+
+_GROUPS = 3  # of shapes that are looked at, where the first ones show no known mistake
 
 
 def diagnose(name: str, evidence: Sequence[Evidence]) -> Finding | None:
@@ -35,10 +38,24 @@ def diagnose(name: str, evidence: Sequence[Evidence]) -> Finding | None:
 
     None where only its shape is wrong: that is said elsewhere.
     """
-    case = Case(name, list(evidence))
+    groups: dict[tuple[object, ...], list[Evidence]] = {}
+    for e in evidence:
+        groups.setdefault(tuple((n, x.shape) for n, x in e.inputs.items()), []).append(e)
+    found = []
+    for group in groups.values():
+        if any(np.any(e.wrong(name)) for e in group):
+            found.append(_diagnosed(Case(name, group, evidence[0])))
+            if len(found) == _GROUPS or (found[-1] is not None and found[-1].kind != "unknown"):
+                break
+    return next((f for f in reversed(found) if f is not None), None)
+
+
+def _diagnosed(case: Case) -> Finding | None:
+    """The best explanation of what was seen at inputs of the same shapes."""
+    name = case.name
     shaped = all(a is None or a.shape == e.truth[name].shape for e in case.wrong for a in [e.analytic[name]])
     finite = [e for e in case.wrong if _wrong_though_finite(e, name)]
-    if shaped and not any(e.usual(name, case.all[0]) for e in finite):
+    if shaped and not any(e.usual(name, case.given) for e in finite):
         finding = _not_finite(case)
         if finding is not None:
             return finding
@@ -168,30 +185,6 @@ def _some_signs(case: Case) -> Finding | None:
             f"the gradient of {case.name} has the right size everywhere and the opposite sign at some "
             "elements: is there an absolute value that should not be, or none where one should?",
         )
-    return None
-
-
-def _rounded(case: Case) -> Finding | None:
-    """Right to the digits of a lower precision, and no further."""
-    relative, sizes = [], []
-    for e in case.usual_wrong:
-        residual, t = e.residual(case.name), e.truth[case.name]
-        if residual is None or not np.any(t):
-            return None
-        relative.append((residual / np.max(np.abs(t))).ravel())
-        sizes.append(float(np.sqrt(np.mean(residual**2) / np.mean(t**2))))
-    r = np.concatenate(relative) if relative else np.zeros(0)
-    if r.size < 8 or min(np.sum(r < 0), np.sum(r > 0)) < r.size // 10:
-        return None
-    for name, unit in (("float32", 2.0**-24), ("float16", 2.0**-11), ("bfloat16", 2.0**-8)):
-        if np.max(np.abs(r)) <= 4 * unit and min(sizes) > unit / 16:
-            return Finding(
-                "dtype",
-                case.name,
-                f"the gradient of {case.name} is right to the digits of {name} and no further: something on "
-                "its way is kept or computed in that precision",
-                {"precision": name},
-            )
     return None
 
 
@@ -348,18 +341,18 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("zero", _zero),
     ("sign", _sign),
     ("scale", _scale),
-    ("a lower precision", _rounded),
+    ("a lower precision", rounded),
     ("ignored grad_output", ignored),
     ("transpose", _transpose),
     ("exchanged inputs", _swapped_inputs),
     ("permuted", _permuted),
     ("offset", offset),
+    ("another sum", summed_wrongly),
     ("missing contributions", dropped),
     ("local", local),
     ("region", region),
     ("a mask", masked),
     ("a part of the sum", _missing_sum),
-    ("another sum", summed_wrongly),
     ("outputs", by_output),
     ("some signs", _some_signs),
     ("a factor by its formula", formulas.factor),

@@ -124,6 +124,7 @@ class Case:
 
     name: str
     all: list[Evidence]
+    given: Evidence | None = None
     wrong: list[Evidence] = field(init=False)
     usual: list[Evidence] = field(init=False)
     jacobians: list[Any] | None = None
@@ -137,7 +138,7 @@ class Case:
             for e in self.all:
                 e.coarse.discard(self.name)
         self.wrong = [e for e in self.all if np.any(e.wrong(self.name))]
-        usual = [e for e in self.all if e.usual(self.name, self.all[0])]
+        usual = [e for e in self.all if e.usual(self.name, self.given)]
         off = [e for e in usual if np.any(e.wrong(self.name))]
         self.usual = usual if off else self.all
 

@@ -177,7 +177,8 @@ def dropped(case: Case) -> Finding | None:
         return None
     if any(np.any(r.extra) for r, _ in parts):
         one = all(np.all(np.sum(r.live, axis=0) <= 1) for r, _ in parts)
-        if any(all(_same_numbers(r, axis) for r, _ in parts) for axis in ((0, 1) if one else (1,))):
+        moved = all(np.all(np.any(lost, axis=1) | ~np.any(r.extra, axis=1)) for r, lost in parts)
+        if moved or (one and all(_same_numbers(r) for r, _ in parts)):
             return Finding(
                 "permuted",
                 case.name,
@@ -227,8 +228,9 @@ def masked(case: Case) -> Finding | None:
     return None
 
 
-def _same_numbers(r: Rows, axis: int) -> bool:
-    a, t = np.sort(r.analytic, axis=axis), np.sort(r.truth, axis=axis)
+def _same_numbers(r: Rows) -> bool:
+    """Whether each element gets the right numbers, if from other outputs."""
+    a, t = np.sort(r.analytic, axis=0), np.sort(r.truth, axis=0)
     return bool(np.all(np.abs(a - t) <= r.bound))
 
 
@@ -326,6 +328,43 @@ def _depends_on(r: Rows, axis: int) -> bool:
     off = np.abs(high - 1) > 1e-6
     size = np.maximum(np.maximum(np.abs(low), np.abs(high)), 1e-5)
     return bool(np.sum(off) > 1 and np.all(high - low <= 1e-5 * size))
+
+
+def rounded(case: Case) -> Finding | None:
+    """The gradient, or its Jacobian, has no more digits than a lower precision."""
+    given = [(e.analytic[case.name], e.truth[case.name]) for e in case.usual_wrong]
+    seen = [(a, t) for a, t in given if a is not None and a.shape == t.shape]
+    for pairs in (seen, [(r.analytic, r.truth) for r in of(case)]):
+        for name, unit in (("float16", 2.0**-11), ("bfloat16", 2.0**-8), ("float32", 2.0**-24)):
+            if pairs and all(_has_digits(a, t, name, unit) for a, t in pairs):
+                return Finding(
+                    "dtype",
+                    case.name,
+                    f"the gradient of {case.name} has the digits of {name} and no more: something on its way "
+                    "is kept or computed in that precision",
+                    {"precision": name},
+                )
+    return None
+
+
+def _has_digits(a: np.ndarray, t: np.ndarray, name: str, unit: float) -> bool:
+    """A is made of numbers of a precision, which T, next to it, is not."""
+    size = np.max(np.abs(t), initial=0.0)
+    return (
+        bool(np.all(np.abs(a - t) <= 16 * unit * size))
+        and bool(np.all(_in_precision(a, name) == a))
+        and int(np.sum(_in_precision(t, name) != t)) >= min(4, t.size)
+    )
+
+
+def _in_precision(x: np.ndarray, name: str) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        if name == "float16":
+            return x.astype(np.float16).astype(float)
+        low = x.astype(np.float32)
+        if name == "bfloat16":
+            low = (low.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+        return low.astype(float)
 
 
 def share_factor(case: Case) -> Finding | None:

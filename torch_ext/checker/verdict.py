@@ -28,7 +28,7 @@ def verdict(passes: Passes, found: Sequence[Finding]) -> CheckReport:
         if blamed is not None:
             kind = blamed.kind
         elif wrong:
-            finding = diagnose(name, [p.evidence for p in passes.seen if _comparable(p, exact[0])])
+            finding = diagnose(name, [p.evidence for p in passes.seen if p.dtype == exact[0].dtype])
             if finding is not None and not (finding.kind == "unknown" and name in ill_shaped):
                 findings.append(finding)
             kind = finding.kind if finding is not None else "shape"
@@ -87,12 +87,6 @@ def _shapes(raw: Sequence[Raw]) -> list[Finding]:
                 {"received": received, "due": wanted},
             )
     return list(found.values())
-
-
-def _comparable(p: Pass, other: Pass) -> bool:
-    """The same dtype, and arrays of the same shapes."""
-    shapes = [{n: x.shape for n, x in each.evidence.inputs.items()} for each in (p, other)]
-    return p.dtype == other.dtype and shapes[0] == shapes[1]
 
 
 def _diff(name: str, v: Tensor, passes: Sequence[Pass], kind: str) -> GradientDiff:
