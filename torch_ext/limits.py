@@ -83,12 +83,14 @@ def limits(
     fixed: Sequence[int] = (),
     arguments: Arrays | None = None,
     scale: Scale | None = None,
+    draws: int = 3,
 ) -> list[Limit]:
     """A limit for each result of ``evaluate(values, torch dtype)``, the reference.
 
     ``rounding(rng)``: the reference with every intermediate value nudged (for whole networks), in
     place of nudged inputs alone. ``fixed``: positions of values that must not be moved.
     ``arguments``: for each result that is a gradient, the x it belongs to; ``scale``: see there.
+    ``draws``: how often the inputs are nudged.
     """
     p = precision(dtype)
     low = None if dtype == "float64" else getattr(torch, dtype)
@@ -99,6 +101,7 @@ def limits(
         truth.all,
         rng,
         fixed,
+        draws,
     )
 
     @cache

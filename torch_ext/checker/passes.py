@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from handgrad._errors import InputError, require
-from handgrad.checking import compare, precision
+from handgrad.checking import allowed, compare, precision
 from handgrad.checking.differences import Difference
 from handgrad.checking.evidence import Evidence
 from handgrad.checking.findings import Finding
@@ -28,7 +28,7 @@ from torch_ext.checker.arrays import (
     normal,
     tensor,
 )
-from torch_ext.checker.probes import Probe
+from torch_ext.checker.probes import GROWTH, Probe
 from torch_ext.checker.recorder import Raw
 from torch_ext.checker.subject import Result, Subject
 from torch_ext.checker.truth import Truth, sentence
@@ -38,13 +38,14 @@ from torch_ext.oracles import Results
 
 @dataclass
 class Pass:
-    """One probe in one dtype."""
+    """One probe in one dtype; ``casting``: that of floating constants and buffers, too."""
 
     probe: Probe
     dtype: str
     result: Result
     evidence: Evidence
     differences: dict[str, Difference]
+    casting: torch.dtype | None = None
 
 
 class Passes:
@@ -58,7 +59,7 @@ class Passes:
         self.raw: list[Raw] = []
         self.found: list[Finding] = []
 
-    def given(self, probe: Probe) -> Pass:
+    def given(self, probe: Probe, vouching: bool = True) -> Pass:
         """The inputs given, on which the target has to run."""
         try:
             result, cotangents = self._analytic(probe, self.low)
@@ -87,6 +88,7 @@ class Passes:
             probe.constants,
             result.outputs,
             torch.Generator().manual_seed(self.seed + 5),
+            vouching,
         )
         made = self._judged(probe, self.low, result, cotangents)
         require(made is not None, "the truth is finite on the inputs given", "NaN or infinity", "give others")
@@ -95,6 +97,8 @@ class Passes:
 
     def at(self, probe: Probe, dtype: str) -> Pass | None:
         """A probe, in some dtype. One that the target refuses, or that leaves its domain, is no finding."""
+        if self.truth.numerical and probe.kink:  # differences across a kink are no derivative
+            return None
         try:
             result, cotangents = self._analytic(probe, dtype)
         except InputError:
@@ -144,30 +148,45 @@ class Passes:
         except Exception:
             return None
         errors = dict(self.truth.errors)
-        self.raw.append(result.raw)
         count = len(result.outputs)
+        if self.truth.native and (result.raw.custom or self.subject.pair is not None):
+            self._bounded(probe, wide, result, exact, count)
         analytic: dict[str, Array | None] = {}
         for i, n in enumerate(names):  # where the truth itself is not finite, there is nothing to say
             a = gradient_array(result.gradients[n], exact[count + i])
             analytic[n], exact[count + i] = comparable(a, exact[count + i])
         truth = Results([*exact[:count]], [*exact[count:]])
-        if not all(np.all(np.isfinite(t)) for t in exact):
+        if not all(np.all(np.isfinite(t)) for t in exact) or self._other_meaning(
+            probe, result, exact[count:]
+        ):
             return None
-        each = limits(
-            evaluate,
-            values,
-            truth,
-            dtype,
-            max((v.size for v in values if v is not None), default=1),
-            np.random.default_rng(self.seed),
-            fixed=range(len(names)) if probe.kink else (),
-            arguments=[*(None for _ in truth.outputs), *values[: len(names)]],
-            scale=Scale.of(values[len(names) :], truth.outputs, [*values, *truth.outputs]),
-        )
+
+        def limited(draws: int) -> list[Limit]:
+            made = limits(
+                evaluate,
+                values,
+                truth,
+                dtype,
+                max((v.size for v in values if v is not None), default=1),
+                np.random.default_rng(self.seed),
+                fixed=range(len(names)) if probe.kink else (),
+                arguments=[*(None for _ in truth.outputs), *values[: len(names)]],
+                scale=Scale.of(values[len(names) :], truth.outputs, [*values, *truth.outputs]),
+                draws=draws,
+            )
+            for n, limit in zip(names, made[count:], strict=True):
+                if self.truth.numerical:
+                    limit.allowed, limit.refined = _due(limit.allowed) + 4 * errors[n], None
+            return made
+
+        each = limited(1)  # the rest of the effort only where that decides
+        results = [*(array(y) for y in result.outputs), *(analytic[n] for n in names)]
+        if not all((d := limit.judge(a)) is None or d.passed for limit, a in zip(each, results, strict=True)):
+            each = limited(3)
+            if probe.kink:
+                self._kink_noise(evaluate, values, exact, each, dtype)
+        self.raw.append(result.raw)
         bounds = {n: each[count + i] for i, n in enumerate(names)}
-        if self.truth.numerical:
-            for n, bound in bounds.items():
-                bound.allowed, bound.refined = _due(bound.allowed) + 4 * errors[n], None
         differences = {n: self._difference(probe, bounds[n], analytic[n], n, wide, dtype) for n in names}
         self._outputs(probe, result, each[:count])
 
@@ -188,7 +207,7 @@ class Passes:
             backward=lambda dys: self._backward(probe, dtype, dys, wide),
             kink=probe.kink,
         )
-        made = Pass(probe, dtype, result, evidence, differences)
+        made = Pass(probe, dtype, result, evidence, differences, self._casting(dtype))
         self.seen.append(made)
         return made
 
@@ -211,6 +230,12 @@ class Passes:
             return found if np.any(truth) or a is not None else Difference(True)
         if limit.refined is not None:
             limit.allowed = limit.refined()
+        if not self.truth.native and self.seen:
+            # a reference's own constants, such as the eps at a pole, may be float32 numbers
+            typical = float(np.max(np.abs(self.seen[0].evidence.truth[name]), initial=0.0))
+            pole = np.abs(truth) > 2.0**26 * typical
+            limit.allowed = _due(limit.allowed) + np.where(pole, 2.0**-20 * np.abs(truth), 0.0)
+            found = compare(a, truth, limit.allowed, precision(dtype))
         if self.truth.native:  # without a reference, all that lies between is right at a kink
             low, high = self._one_sided(probe, name, wide)
             bound = _due(limit.allowed)
@@ -218,6 +243,87 @@ class Passes:
             limit.truth = np.where((low < high) & (inside == a), a, truth)
             return compare(a, limit.truth, bound, precision(dtype))
         return found
+
+    def _bounded(
+        self, probe: Probe, wide: list[Tensor | None], result: Result, exact: list[Array], count: int
+    ) -> None:
+        """Where both the gradient and its truth are not finite, but all that is near is bounded (x / |x|
+        at zero), a value from nearby stands for the truth: a backward written by hand has to give one."""
+        for i, name in enumerate(self.names):
+            a, t = gradient_array(result.gradients[name], exact[count + i]), exact[count + i]
+            if a is None or a.shape != t.shape or not np.any(~np.isfinite(a) & ~np.isfinite(t)):
+                continue
+            g = torch.Generator().manual_seed(self.seed + 3)
+            bounded, near = ~np.isfinite(a) & ~np.isfinite(t), t
+            for _ in range(2):
+                step = {n: (1 + v.abs()) * normal(v, g) for n, v in probe.variables.items()}
+                pair = []
+                for size in (1e-4, 1e-7):
+                    moved = {n: v + size * step[n] for n, v in probe.variables.items()}
+                    try:
+                        pair.append(self.truth(moved, wide, probe.constants, torch.float64)[1][name])
+                    except Exception:
+                        return
+                with np.errstate(all="ignore"):
+                    grown = np.abs(pair[1]) - 1.2 * np.abs(pair[0])
+                    bounded = bounded & (grown <= 1e-3 * np.max(np.abs(pair[0]), initial=0.0))
+                near = pair[1]
+            exact[count + i] = np.where(bounded, near, t)
+
+    def _other_meaning(self, probe: Probe, result: Result, exact: Sequence[Array]) -> bool:
+        """Whether longer inputs are no longer the same function: they broadcast, or a part is not used."""
+        if not self.seen or not probe.grown:
+            return False
+        first = self.seen[0]
+        for y, before in zip(result.outputs, first.result.outputs, strict=False):
+            if y.ndim != before.ndim:
+                return True
+            if 1 in probe.grown and any(
+                n not in (m, m + GROWTH) for n, m in zip(y.shape, before.shape, strict=True)
+            ):
+                return True
+        for name, t in zip(self.names, exact, strict=True):
+            for axis, (n, m) in enumerate(zip(t.shape, first.evidence.truth[name].shape, strict=True)):
+                if n > m and not np.any(np.take(t, range(m, n), axis)):
+                    return True
+        return False
+
+    def _kink_noise(
+        self,
+        evaluate: Callable[[Sequence[Array | None], torch.dtype], list[Array | None]],
+        values: list[Array | None],
+        exact: list[Array],
+        each: list[Limit],
+        dtype: str,
+    ) -> None:
+        """At a kink the inputs are not nudged, since the gradient would jump. Where it does not, which two
+        steps of unlike size tell, what they change is noise as everywhere else."""
+        rng, p = np.random.default_rng(self.seed + 9), precision(dtype)
+        elements = max((v.size for v in values if v is not None), default=1)
+        for _ in range(2):
+            shrink = [None if v is None else rng.uniform(size=v.shape) for v in values]
+            large, small = (
+                evaluate(
+                    [
+                        None if v is None or r is None else v * (1 - h * r)
+                        for v, r in zip(values, shrink, strict=True)
+                    ],
+                    torch.float64,
+                )
+                for h in (2.0**-22, 2.0**-30)
+            )
+            for limit, t, far, near in zip(each, exact, large, small, strict=True):
+                if limit.allowed is None or far is None or near is None:
+                    continue
+                with np.errstate(all="ignore"):
+                    moved = [np.abs(far - t), np.abs(near - t)]
+                    smooth = moved[1] <= moved[0] / 32 + 64 * 2.0**-53 * np.abs(t)
+                noise = np.where(smooth & np.isfinite(moved[0]), moved[0] * 2.0**22, 0.0)
+                limit.allowed = np.maximum(limit.allowed, allowed(t, noise, p, elements, 0.0))
+                refined = limit.refined
+                if refined is not None:
+                    more = limit.allowed
+                    limit.refined = lambda refined=refined, more=more: np.maximum(refined(), more)
 
     def _one_sided(self, probe: Probe, name: str, wide: list[Tensor | None]) -> tuple[Array, Array]:
         """The least and the largest gradient very near this point: apart only at a kink."""

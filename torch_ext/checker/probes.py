@@ -16,6 +16,7 @@ from torch import Tensor
 
 from torch_ext.checker.subject import Variables
 
+GROWTH = 2
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -23,13 +24,15 @@ Draw = Callable[[Tensor, torch.Generator], Tensor]
 class Probe:
     """A point: variables and constants in float64, already rounded to the target's dtype.
 
-    ``kink``: a derivative may jump exactly here.
+    ``kink``: a derivative may jump exactly here. ``grown``: lengths of the inputs given that are longer
+    here, by GROWTH.
     """
 
     label: str
     variables: Variables
     constants: dict[int, Any]
     kink: bool = False
+    grown: frozenset[int] = frozenset()
 
 
 def _normal(x: Tensor, g: torch.Generator, scale: float = 1.0) -> Tensor:
@@ -112,82 +115,127 @@ def _zeros(x: Tensor, *_: torch.Generator) -> Tensor:
 _INSIDE: dict[str, Draw] = {"unit": _unit, "positive": _positive}
 _EVERYWHERE: tuple[tuple[str, Draw, bool], ...] = (
     ("random inputs", _normal, False),
-    ("wide inputs", _wide, False),
     ("whole numbers", _kinks, True),
+    ("wide inputs", _wide, False),
     ("inputs around 3", _shift, False),
-    ("huge inputs", _huge, False),
     ("inputs that overflow naive formulas", _overflowing, True),
+    ("huge inputs", _huge, False),
     ("tiny inputs", _tiny, False),
 )
 
 
-def probes(
-    variables: Variables,
-    constants: dict[int, Any],
-    dtypes: dict[str, torch.dtype],
-    seed: int,
-    at_ends: bool,
-) -> Iterator[Probe]:
-    """The points to try after those given. The target may refuse some; that is no finding.
+@dataclass(frozen=True)
+class Around:
+    """What probes are made for.
 
-    ``at_ends``: also where a domain ends, at which only a reference says what is right.
+    strict      variables that must stay inside the domain that the given numbers suggest
+    at_ends     also where a domain ends, at which only a reference says what is right
+    thresholds  numbers at which a derivative may jump
+    indices     integers that an index may be besides those given: one that is ignored
     """
-    g = torch.Generator().manual_seed(seed)
+
+    variables: Variables
+    constants: dict[int, Any]
+    dtypes: dict[str, torch.dtype]
+    seed: int
+    strict: frozenset[str] = frozenset()
+    at_ends: bool = False
+    thresholds: tuple[float, ...] = ()
+    indices: tuple[int, ...] = ()
+
+
+def probes(around: Around) -> Iterator[Probe]:
+    """The points to try after those given, those that show most first. The target may refuse some;
+    that is no finding."""
+    variables, constants = around.variables, around.constants
+    g = torch.Generator().manual_seed(around.seed)
     inside = {n: domain(v) for n, v in variables.items()}
-    restricted = any(kind != "real" for kind in inside.values())
+    usual = {n: _INSIDE.get(kind, _normal) for n, kind in inside.items()}
+    restricted = any(kind != "real" and n not in around.strict for n, kind in inside.items())
 
     def rounded(name: str, x: Tensor) -> Tensor:
-        low = dtypes[name]
         wide = torch.complex128 if x.is_complex() else torch.float64
-        return x.to(low).to(wide)
+        return x.to(around.dtypes[name]).to(wide)
 
     def made(draws: dict[str, Draw]) -> Variables:
         return {n: rounded(n, draws[n](v, g)) for n, v in variables.items()}
 
+    def all_by(draw: Draw) -> dict[str, Draw]:
+        return {n: usual[n] if n in around.strict else draw for n in variables}
+
     def varied() -> dict[int, Any]:
         return {i: _constant(c, g) for i, c in constants.items()}
 
-    yield Probe("the inputs given, shuffled", made(dict.fromkeys(variables, _like_given)), dict(constants))
     for label, draw, kink in _EVERYWHERE:
-        yield Probe(label, made(dict.fromkeys(variables, draw)), varied(), kink)
+        yield Probe(label, made(all_by(draw)), varied(), kink)
         if restricted:
             draws = {n: _INSIDE.get(kind, draw) for n, kind in inside.items()}
             yield Probe(f"{label}, inside the given domain", made(draws), varied(), kink)
+    if around.thresholds:
+        yield Probe(
+            "inputs at numbers that the code names",
+            made(all_by(_at(around.thresholds))),
+            dict(constants),
+            True,
+        )
     for name, kind in list(inside.items())[:4]:
-        draws = {n: _INSIDE.get(k, _normal) for n, k in inside.items()}
-        yield Probe(f"{name} of zeros", made({**draws, name: _zeros}), varied(), True)
-        if kind != "real" and at_ends:
-            yield Probe(f"{name} at the ends of its domain", made({**draws, name: _ends}), varied(), True)
+        yield Probe(f"{name} of zeros", made({**usual, name: _zeros}), varied(), True)
+        if kind != "real" and around.at_ends:
+            yield Probe(f"{name} at the ends of its domain", made({**usual, name: _ends}), varied(), True)
     if len(variables) > 1:  # one at a kink, the others anywhere
         for name in list(variables)[:4]:
-            draws = {n: _kinks if n == name else _INSIDE.get(inside[n], _normal) for n in variables}
-            yield Probe(f"{name} of whole numbers", made(draws), dict(constants), True)
-    widest = max((n for v in variables.values() for n in v.shape), default=1)
-    for high in {n for v in variables.values() for n in v.shape} if _has_integers(constants) else ():
-        draws = {n: _INSIDE.get(k, _normal) for n, k in inside.items()}
-        yield Probe(
-            f"indices below {high}",
-            made(draws),
-            {i: _below(c, min(high, widest), g) for i, c in constants.items()},
-        )
+            yield Probe(f"{name} of whole numbers", made({**usual, name: _kinks}), dict(constants), True)
+    yield from _other_indices(around, lambda: made(usual), g)
     for i, c in constants.items():
         if isinstance(c, int):  # a flag, a stride, a padding
-            draws = {n: _INSIDE.get(k, _normal) for n, k in inside.items()}
             other = not c if isinstance(c, bool) else c + 1
-            yield Probe(f"argument {i} = {other}", made(draws), {**constants, i: other})
+            yield Probe(f"argument {i} = {other}", made(usual), {**constants, i: other})
     if len({v.shape for v in variables.values()}) < len(variables):  # ties between inputs
 
         def equal() -> Variables:
             first: dict[Any, Tensor] = {}
             for n, v in variables.items():
-                first.setdefault((v.shape, v.is_complex()), rounded(n, _INSIDE.get(inside[n], _normal)(v, g)))
+                first.setdefault((v.shape, v.is_complex()), rounded(n, usual[n](v, g)))
             return {n: first[(v.shape, v.is_complex())].clone() for n, v in variables.items()}
 
         yield Probe("equal inputs", equal(), dict(constants), True)
+    yield Probe("the inputs given, shuffled", made(dict.fromkeys(variables, _like_given)), dict(constants))
 
 
-def _has_integers(constants: dict[int, Any]) -> bool:
-    return any(isinstance(c, Tensor) and _is_integer(c) for c in constants.values())
+def _other_indices(around: Around, variables: Callable[[], Variables], g: torch.Generator) -> Iterator[Probe]:
+    """Indices up to every length that occurs, and one that is ignored in some places."""
+    constants = around.constants
+    if not any(isinstance(c, Tensor) and _is_integer(c) for c in constants.values()):
+        return
+    for high in sorted({n for v in around.variables.values() for n in v.shape}):
+        yield Probe(
+            f"indices below {high}",
+            variables(),
+            {i: _below(c, high, g) for i, c in constants.items()},
+        )
+    given = [c for c in constants.values() if isinstance(c, int) and not isinstance(c, bool)]
+    for index in dict.fromkeys([*given, *around.indices]):
+
+        def some(c: Any, index: int = index) -> Any:
+            if not isinstance(c, Tensor) or not _is_integer(c):
+                return c
+            where = torch.rand(c.shape, generator=g) < 0.4
+            return torch.where(where, torch.full_like(c, index), c)
+
+        yield Probe(f"some indices {index}", variables(), {i: some(c) for i, c in constants.items()})
+
+
+def _at(values: tuple[float, ...]) -> Draw:
+    def at(x: Tensor, g: torch.Generator) -> Tensor:
+        """Some elements at one of the values, of either sign, the others anywhere."""
+        drawn = _normal(x, g)
+        if x.is_complex():
+            return drawn
+        signed = torch.tensor([s * v for v in values for s in (1, -1)], dtype=torch.float64)
+        chosen = signed[torch.randint(0, len(signed), x.shape, generator=g)]
+        return torch.where(torch.rand(x.shape, generator=g) < 0.75, chosen, drawn)
+
+    return at
 
 
 def _is_integer(c: Tensor) -> bool:
@@ -214,8 +262,17 @@ def _constant(c: Any, g: torch.Generator) -> Any:
     if c.dtype == torch.bool:
         return torch.rand(c.shape, generator=g) < 0.6
     if not (c.is_floating_point() or c.is_complex()):
-        return torch.randint(int(c.min()), int(c.max()) + 1, c.shape, generator=g, dtype=c.dtype)
+        return _integers(c, list(c.shape), g)
     return c
+
+
+def _integers(c: Tensor, shape: list[int], g: torch.Generator) -> Tensor:
+    """Integers in the range of those of ``c``; where some are negative, the same ones."""
+    if not c.numel():
+        return torch.zeros(shape, dtype=c.dtype)
+    if int(c.min()) < 0:
+        return c.reshape(-1)[torch.randint(0, c.numel(), shape, generator=g)]
+    return torch.randint(0, int(c.max()) + 1, shape, generator=g, dtype=c.dtype)
 
 
 # --- other shapes ---------------------------------------------------------------------------------
@@ -248,12 +305,13 @@ def reshaped(variables: Variables, constants: dict[int, Any], seed: int) -> Iter
         for inside in (False, True) if any(domain(v) != "real" for v in variables.values()) else (False,):
             changed = {}
             for key, x in tensors.items():
-                shape = [n + 2 if (key, axis) in group else n for axis, n in enumerate(x.shape)]
+                shape = [n + GROWTH if (key, axis) in group else n for axis, n in enumerate(x.shape)]
                 changed[key] = _grown(x, shape, g, inside)
             yield Probe(
                 f"inputs longer along {words}",
                 {n: changed[n] for n in variables},
                 {i: changed.get(i, c) for i, c in constants.items()},
+                grown=frozenset(tensors[key].shape[axis] for key, axis in group),
             )
 
 
@@ -262,8 +320,7 @@ def _grown(x: Tensor, shape: list[int], g: torch.Generator, inside: bool) -> Ten
     if x.dtype == torch.bool:
         return torch.rand(shape, generator=g) < 0.6
     if not (x.is_floating_point() or x.is_complex()):
-        low, high = (int(x.min()), int(x.max())) if x.numel() else (0, 0)
-        return torch.randint(low, high + 1, shape, generator=g, dtype=x.dtype)
+        return _integers(x, shape, g)
     blank = torch.zeros(shape, dtype=x.dtype)
     drawn = (_INSIDE.get(domain(x), _normal) if inside else _normal)(blank, g)
     return drawn.to(x.dtype)

@@ -16,12 +16,14 @@ from torch.autograd import Function
 @dataclass
 class Raw:
     """``returned``: by variable, as backward returned it. ``wrong_shapes`` and ``wrong_dtypes``: (where,
-    received, due). ``changed``: what was written into that is not the pass's own."""
+    received, due). ``changed``: what was written into that is not the pass's own. ``custom``: a backward
+    written by hand took part."""
 
     returned: dict[str, Any] = field(default_factory=dict)
     wrong_shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     wrong_dtypes: dict[str, tuple[str, str]] = field(default_factory=dict)
     changed: dict[str, str] = field(default_factory=dict)
+    custom: bool = False
 
     def note(self, name: str, dx: Any, x: Any) -> None:
         """Compare a returned gradient with what is due for ``x`` (a tensor or its metadata)."""
@@ -101,6 +103,7 @@ class Recorder:
         due: dict[type, dict[Any, Any]] = {}
         for node in custom_nodes(outputs):
             due.setdefault(node._forward_cls, {})[node] = node.next_functions
+        self.raw.custom = bool(due)
         originals = {cls: cls.__dict__.get("backward") for cls in due}
         try:
             for cls in due:

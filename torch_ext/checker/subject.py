@@ -42,6 +42,7 @@ class Subject:
             "write (x,) for a single one",
         )
         self.seed = seed
+        self.passes = 0  # forward passes so far
         self.pair = target if isinstance(target, tuple) else None
         require(
             callable(target)
@@ -78,6 +79,7 @@ class Subject:
     ) -> list[Any]:
         """The outputs (a list) at these variables; ``dtype``: floating constants and buffers in it."""
         arguments = self._arguments(variables, constants, dtype)
+        self.passes += 1
         with self._same_random_numbers():
             if self.pair is not None:
                 return _listed(self.pair[0](*arguments)[0])
@@ -164,6 +166,7 @@ class Subject:
         arguments = self._arguments(copies, constants, dtype)
         before = {n: v.clone() for n, v in copies.items()}
         recorder = Recorder(copies, before)
+        self.passes += 1 if between is None else 2
         with torch.no_grad(), self._same_random_numbers():
             made = forward(*arguments)
             require(

@@ -1,0 +1,51 @@
+"""Where a function may be asked: the domain that the given numbers suggest, and whether it ends there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torch_ext.checker.arrays import Cotangents
+from torch_ext.checker.probes import domain
+from torch_ext.checker.truth import Truth
+
+_NEAR = 1e-6
+_SINGULAR = 1e3  # 1/x grows by 1e6 from 1 to 1e-6, its square root's by 1e3
+
+
+def strict(
+    truth: Truth,
+    variables: Mapping[str, Tensor],
+    cotangents: Cotangents,
+    constants: Mapping[int, Any],
+) -> frozenset[str]:
+    """The variables whose gradient grows without bound at every end of the domain that the given numbers
+    suggest, as a logarithm's does: outside, a formula may give numbers (it clamps), but they mean nothing."""
+    found = set()
+    for name, v in variables.items():
+        ends = {"unit": (_NEAR, 1 - _NEAR), "positive": (_NEAR,)}.get(domain(v), ())
+        if ends and all(_grows(truth, variables, name, end, cotangents, constants) for end in ends):
+            found.add(name)
+    return frozenset(found)
+
+
+def _grows(
+    truth: Truth,
+    variables: Mapping[str, Tensor],
+    name: str,
+    end: float,
+    cotangents: Cotangents,
+    constants: Mapping[int, Any],
+) -> bool:
+    try:
+        usual = truth(variables, cotangents, constants, torch.float64)[1][name]
+        moved = {**variables, name: torch.full_like(variables[name], end)}
+        near = truth(moved, cotangents, constants, torch.float64)[1][name]
+    except Exception:
+        return False
+    sizes = [float(np.max(np.abs(t), initial=0.0)) for t in (near, usual)]
+    return not np.isfinite(sizes[0]) or sizes[0] > 0.9 * _SINGULAR * sizes[1]
