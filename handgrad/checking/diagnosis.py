@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from handgrad.checking import formulas
-from handgrad.checking.evidence import Case, Evidence, near, of, true_gradient
+from handgrad.checking.evidence import Case, Evidence, forgive_rounding, near, of, true_gradient
 from handgrad.checking.findings import Finding
 from handgrad.checking.jacobians import (
     between,
@@ -23,11 +23,12 @@ from handgrad.checking.jacobians import (
     ignored,
     low_rank,
     masked,
+    reordered,
     rounded,
     share_factor,
     summed_wrongly,
 )
-from handgrad.checking.regions import local, region, region_of_indices
+from handgrad.checking.regions import local, region
 from handgrad.checking.terms import constant_ratio, missing_factor, missing_term, offset, smooth_along
 
 _GROUPS = 3  # of shapes that are looked at, where the first ones show no known mistake
@@ -38,6 +39,7 @@ def diagnose(name: str, evidence: Sequence[Evidence]) -> Finding | None:
 
     None where only its shape is wrong: that is said elsewhere.
     """
+    forgive_rounding(evidence, name)
     groups: dict[tuple[object, ...], list[Evidence]] = {}
     for e in evidence:
         groups.setdefault(tuple((n, x.shape) for n, x in e.inputs.items()), []).append(e)
@@ -136,6 +138,8 @@ def _scale(case: Case) -> Finding | None:
         factors.append(factor)
     sizes = {e.truth[case.name].size for e in case.wrong}
     spread = max(factors) - min(factors)
+    if any(np.any(e.truth[case.name]) for e in case.usual if not np.any(e.wrong(case.name))):
+        return None  # elsewhere it is right
     constant = spread <= 1e-6 * max(map(abs, factors)) or max(map(abs, factors)) < 1e-9
     if not constant and max(sizes) == 1:
         return None  # one number is a multiple of any other
@@ -194,6 +198,8 @@ def _some_signs(case: Case) -> Finding | None:
 def _transpose(case: Case) -> Finding | None:
     shape, true = case.wrong[0].truth[case.name].shape, true_gradient(case.name)
     for i, j in combinations(range(len(shape)), 2):
+        if min(shape[i], shape[j]) < 2:
+            continue
         if shape[i] == shape[j] and case.every(of(partial(np.swapaxes, axis1=i, axis2=j), true)):
             return _transposed(case.name, i, j)
         if shape[i] != shape[j] and case.every(of(partial(_exchanged, i, j, shape), true)):
@@ -348,6 +354,7 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("permuted", _permuted),
     ("offset", offset),
     ("another sum", summed_wrongly),
+    ("outputs in another order", reordered),
     ("missing contributions", dropped),
     ("local", local),
     ("region", region),
@@ -365,7 +372,6 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("a term of low rank", low_rank),
     ("a factor of the inputs", constant_ratio),
     ("a factor of each share", share_factor),
-    ("a region of indices", region_of_indices),
 )
 _ILL_SHAPED: tuple[tuple[str, Hypothesis], ...] = (
     ("transpose", _transpose),

@@ -117,6 +117,15 @@ def _in_domain(x: np.ndarray, given: np.ndarray) -> bool:
     return bool(np.all(x > 0) and (np.any(given >= 1) or np.all(x < 1)))
 
 
+def forgive_rounding(evidence: Sequence[Evidence], name: str) -> None:
+    """What is wrong by far is explained first; next to it, a few roundings say nothing."""
+    for e in evidence:
+        e.coarse.add(name)
+    if not any(np.any(e.wrong(name)) for e in evidence):
+        for e in evidence:
+            e.coarse.discard(name)
+
+
 @dataclass
 class Case:
     """All evidence on one gradient. ``wrong``: where it is off. ``usual``: at inputs of usual size, away from
@@ -131,12 +140,6 @@ class Case:
     numbers: tuple[Any] | None = None
 
     def __post_init__(self) -> None:
-        # what is wrong by far is explained first; next to it, a few roundings say nothing
-        for e in self.all:
-            e.coarse.add(self.name)
-        if not any(np.any(e.wrong(self.name)) for e in self.all):
-            for e in self.all:
-                e.coarse.discard(self.name)
         self.wrong = [e for e in self.all if np.any(e.wrong(self.name))]
         usual = [e for e in self.all if e.usual(self.name, self.given)]
         off = [e for e in usual if np.any(e.wrong(self.name))]

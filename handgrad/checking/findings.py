@@ -41,7 +41,7 @@ class Finding:
 
 # causes before what follows from them: a gradient that is summed wrongly has a wrong shape, too
 _FIRST = ("mutates", "nondeterministic", "forward")
-_LAST = ("shape", "dtype", "unknown")
+_LAST = ("not-finite", "shape", "dtype", "unknown")
 
 
 def likeliest_first(findings: Sequence[Finding]) -> list[Finding]:

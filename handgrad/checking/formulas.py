@@ -8,7 +8,7 @@ c f(u)^p g(v)^q of the usual functions of the inputs and outputs. The shorter fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from math import erf
@@ -19,6 +19,7 @@ from handgrad.checking import jacobians
 from handgrad.checking.evidence import Case, Evidence
 from handgrad.checking.findings import Finding
 
+Fits = Callable[[np.ndarray], bool]  # whether values at all points agree where digits are few
 _LEAST = 8  # points that a formula has to explain
 _erf = np.vectorize(erf, otypes=[float])
 
@@ -124,10 +125,9 @@ def _placed(v: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
             yield np.broadcast_to(v.reshape(full), shape)
 
 
-def _fit(target: np.ndarray, n: Numbers, most: int) -> tuple[str, float] | None:
+def _fit(target: np.ndarray, live: np.ndarray, n: Numbers, most: int, fits: Fits) -> tuple[str, float] | None:
     """(formula, c) with target = c f^p, or c f^p g^q where ``most`` is 2, at all points."""
-    live = np.abs(target) > 1e-12 * np.max(np.abs(target), initial=1e-300)
-    if live.sum() < _LEAST or np.mean(live) < 0.5:
+    if live.sum() < _LEAST:
         return None
     x, values = target[live], n.values[:, live]
     if np.ptp(x) <= 1e-5 * np.max(np.abs(x)):
@@ -147,14 +147,17 @@ def _fit(target: np.ndarray, n: Numbers, most: int) -> tuple[str, float] | None:
     def check(chosen: Sequence[int]) -> tuple[str, float] | None:
         if np.max(np.abs(want - sum(terms[k] for k in chosen))) > slack * (1 + np.max(np.abs(want))):
             return None
-        made, text = np.ones_like(x), []
+        made, text = np.ones_like(target), []
         for k in chosen:
             row, (p, word) = index[k // len(_POWERS)], _POWERS[k % len(_POWERS)]
-            v = values[row]
-            made = made * (np.abs(v) ** p if p in (0.5, -0.5) else v**p)
+            v = n.values[row]
+            with np.errstate(all="ignore"):
+                made = made * (np.abs(v) ** p if p in (0.5, -0.5) else v**p)
             text.append(n.words[row] + word)
-        c = x / made
-        return (" · ".join(text), float(c[0])) if np.ptp(c) <= 1e-6 * np.max(np.abs(c)) else None
+        c = x / made[live]
+        if np.ptp(c) > 1e-6 * np.max(np.abs(c)) or not fits(c[0] * made):
+            return None
+        return " · ".join(text), float(c[0])
 
     for single in np.flatnonzero(np.max(np.abs(terms - want), axis=1) <= slack * (1 + np.max(np.abs(want)))):
         found = check([int(single)])
@@ -183,9 +186,8 @@ def factor(case: Case, most: int = 1) -> Finding | None:
     known = np.abs(n.truth) > 1e-6 * np.maximum(np.abs(n.analytic), np.max(np.abs(n.truth)) * 1e-6)
     if np.mean(known) < 0.5:
         return None
-    ratio = n.analytic[known] / n.truth[known]
-    n = replace(n, values=n.values[:, known])
-    found = _fit(ratio, n, most)
+    ratio = n.analytic / np.where(known, n.truth, 1.0)
+    found = _fit(ratio, known & (n.analytic != 0), n, most, lambda v: True)
     if found is None:
         return None
     words, c = found
@@ -203,8 +205,13 @@ def term(case: Case) -> Finding | None:
     n = numbers(case)
     if n is None:
         return None
-    residual = n.analytic - n.truth
-    found = _constant(residual, n) or _fit(residual, n, 2)
+    residual, size = n.analytic - n.truth, np.abs(n.analytic) + np.abs(n.truth)
+    known = np.abs(residual) > 1e-7 * size
+
+    def fits(values: np.ndarray) -> bool:
+        return bool(np.all(np.abs(values - residual)[~known] <= 1e-6 * size[~known] + 1e-12 * np.max(size)))
+
+    found = _constant(residual, n) or _fit(residual, known, n, 2, fits)
     if found is None:
         return None
     words, c = found

@@ -176,9 +176,14 @@ def dropped(case: Case) -> Finding | None:
     if not parts:
         return None
     if any(np.any(r.extra) for r, _ in parts):
-        one = all(np.all(np.sum(r.live, axis=0) <= 1) for r, _ in parts)
+        one_each = all(np.all(np.sum(r.live, axis=1) <= 1) for r, _ in parts)
         moved = all(np.all(np.any(lost, axis=1) | ~np.any(r.extra, axis=1)) for r, lost in parts)
-        if moved or (one and all(_same_numbers(r) for r, _ in parts)):
+        one_of_each = all(np.all(np.sum(r.live, axis=0) <= 1) for r, _ in parts)
+        if (
+            (one_each and moved)
+            or all(_distinct(r, lost) and _same_numbers(r, 1) for r, lost in parts)
+            or (one_of_each and all(_same_numbers(r, 0) for r, _ in parts))
+        ):
             return Finding(
                 "permuted",
                 case.name,
@@ -211,12 +216,13 @@ def masked(case: Case) -> Finding | None:
     patterns = {(r.live.shape, r.live.tobytes()) for r, _ in parts}
     within = any(np.any(r.extra & np.any(r.live, axis=0)) for r, _ in parts)
     if all(r.single for r, _ in parts) or len(patterns) > 1 or not within:
+        partly = any(np.any(r.live & r.right) for r, _ in parts)
         return Finding(
-            "missing-factor",
+            "region" if partly else "missing-factor",
             case.name,
             f"the gradient of {case.name} is right but for a mask: it passes where nothing is due, or is "
             "zero where something is; multiply by the mask of the forward pass",
-            {"factor": "a mask"},
+            {"where": "the mask differs", "factor": "a mask"},
         )
     if any(np.any(r.extra) for r, _ in parts):
         return Finding(
@@ -228,10 +234,39 @@ def masked(case: Case) -> Finding | None:
     return None
 
 
-def _same_numbers(r: Rows) -> bool:
-    """Whether each element gets the right numbers, if from other outputs."""
-    a, t = np.sort(r.analytic, axis=0), np.sort(r.truth, axis=0)
+def _same_numbers(r: Rows, axis: int) -> bool:
+    """Whether each element gets the right numbers from other outputs (0), or gives them to others (1)."""
+    a, t = np.sort(r.analytic, axis=axis), np.sort(r.truth, axis=axis)
     return bool(np.all(np.abs(a - t) <= r.bound))
+
+
+def _distinct(r: Rows, lost: np.ndarray) -> bool:
+    """Whether what is lost can be told apart: equal numbers are the same ones in any order."""
+    at_most = np.max(np.where(lost, r.truth, -np.inf), axis=1)
+    at_least = np.min(np.where(lost, r.truth, np.inf), axis=1)
+    several = np.sum(lost, axis=1) > 1
+    return bool(np.all(at_most[several] - at_least[several] > r.bound))
+
+
+def reordered(case: Case) -> Finding | None:
+    """The Jacobian has the right rows, for other outputs."""
+    found = of(case)
+    for r in found:
+        if not r.complete or len(r.truth) < 3 or not np.any(r.live) or np.all(np.sum(r.live, axis=1) <= 1):
+            return None
+        direction = np.random.default_rng(1).normal(size=r.truth.shape[1])
+        a, t = r.analytic @ direction, r.truth @ direction
+        bound = 8 * r.bound * r.truth.shape[1]
+        if np.all(np.abs(a - t) <= bound) or np.any(np.abs(np.sort(a) - np.sort(t)) > bound):
+            return None
+    if not found:
+        return None
+    return Finding(
+        "permuted",
+        case.name,
+        f"the gradient of {case.name} is the right one for grad_output with its elements in another order: "
+        "look at how grad_output is reshaped, flipped or indexed",
+    )
 
 
 def summed_wrongly(case: Case) -> Finding | None:
@@ -241,7 +276,7 @@ def summed_wrongly(case: Case) -> Finding | None:
             (c := _shares(e, case.name)) is not None and _is_sum(c, e, case.name, axes)
             for e in case.usual_wrong
         ):
-            words = ", ".join(map(str, axes)) or "none"
+            words = ", ".join(map(str, axes))
             return Finding(
                 "missing-sum",
                 case.name,
@@ -255,7 +290,7 @@ def summed_wrongly(case: Case) -> Finding | None:
 def _axes(case: Case) -> Iterator[tuple[int, ...]]:
     e = case.wrong[0]
     if len(e.cotangents) == 1 and e.cotangents[0] is not None and e.cotangents[0].size <= 4 * _ROWS:
-        for count in range(e.cotangents[0].ndim + 1):
+        for count in range(1, e.cotangents[0].ndim + 1):
             yield from combinations(range(e.cotangents[0].ndim), count)
 
 

@@ -17,10 +17,6 @@ def _live(e: Evidence, name: str) -> np.ndarray:
     return np.asarray((t > e.allowed[name]) & (t > 1e-6 * np.max(t, initial=0.0)))
 
 
-def region_of_indices(case: Case) -> Finding | None:
-    return region(case, many=True)
-
-
 def _gradual(case: Case) -> bool:
     """The error fades into rounding: that is saturation, and no border between two regions."""
     errors = []
@@ -52,11 +48,11 @@ def local(case: Case) -> Finding | None:
     )
 
 
-def region(case: Case, many: bool = False) -> Finding | None:
-    """Wrong where an input, an output or an index meets a condition; ``many``: also at most indices."""
+def region(case: Case) -> Finding | None:
+    """Wrong where an input, an output or an index meets a condition."""
     if _gradual(case):
         return None
-    for words, condition in _conditions(case, many):
+    for words, condition in _conditions(case):
         try:
             if _separates(case, condition):
                 return Finding(
@@ -87,7 +83,7 @@ def _separates(case: Case, condition: Quantity) -> bool:
     return wrong_inside > 0 and outside > 1 and wrong_inside >= share * inside
 
 
-def _conditions(case: Case, many: bool) -> Iterator[tuple[str, Quantity]]:
+def _conditions(case: Case) -> Iterator[tuple[str, Quantity]]:
     name = case.name
     shape = case.wrong[0].truth[name].shape
     e0 = case.wrong[0]
@@ -117,7 +113,7 @@ def _conditions(case: Case, many: bool) -> Iterator[tuple[str, Quantity]]:
                     of(partial(_at, axis, part), true_gradient(name)),
                 )
             rows = _wrong_places(case, axis)
-            if rows is not None and 0 < len(rows) <= (n - 1 if many else n // 2):
+            if rows is not None and 0 < len(rows) <= n // 2:
                 yield (
                     f"the index along axis {axis} is {', '.join(map(str, rows))}",
                     of(partial(_at, axis, rows), true_gradient(name)),
