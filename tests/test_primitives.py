@@ -259,3 +259,17 @@ def test_padding_has_tangent_zero(library, value):
     x, v = np.arange(6.0).reshape(2, 3), np.ones((2, 3))
     lifted = pad_axes(Dual(to(library, x), to(library, v)), ((1, 0), (0, 2)), value)
     np.testing.assert_array_equal(np.asarray(lifted.t), np.pad(v, ((1, 0), (0, 2))))
+
+
+def test_the_gradient_of_weights_adds_up_over_all_chunks_of_samples(monkeypatch):
+    """Samples go a few at a time: none may be left out, the last and shorter chunk included."""
+    monkeypatch.setattr(_primitives, "_AT_ONCE", 1)
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(17, 2, 6, 5, generator=g, dtype=torch.float64)
+    w = torch.randn(3, 2, 2, 3, generator=g, dtype=torch.float64, requires_grad=True)
+    y = torch.nn.functional.conv2d(x, w)
+    dy = torch.randn(y.shape, generator=g, dtype=torch.float64)
+    (truth,) = torch.autograd.grad(y, w, dy)
+    for make in (lambda t: t, lambda t: t.numpy()):
+        found = correlate_to_weight(make(x), make(dy), (2, 3), (1, 1), (0, 0), (1, 1), 1)
+        np.testing.assert_allclose(np.asarray(found), truth.numpy(), rtol=1e-12, atol=1e-12)

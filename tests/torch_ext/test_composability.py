@@ -516,3 +516,21 @@ def test_modules_are_copied_and_pickled():
         assert type(twin[0]) is torch_ext.nn.Linear
         assert_close(twin.eval()(x), net.eval()(x))
         net.train()
+
+
+@pytest.mark.parametrize("name", ["linear", "matmul", "softmax"])
+def test_a_backward_pass_in_an_autocast_region_keeps_its_precision(name):
+    """Autocast is for forward passes: a formula's own dtypes hold inside it, in backward too."""
+    g = torch.Generator().manual_seed(3)
+    x = torch.randn(4, 6, generator=g, requires_grad=True)
+    w = torch.randn(6, 6, generator=g, requires_grad=True)
+    inputs = (x,) if name == "softmax" else (x, w)
+
+    def gradients(region):
+        y = torch_ext.call(name, *inputs)
+        dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(4))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=region):
+            return torch.autograd.grad(y, inputs, dy)
+
+    for inside, outside in zip(gradients(True), gradients(False), strict=True):
+        assert torch.equal(inside, outside)
