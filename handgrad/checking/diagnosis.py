@@ -126,7 +126,8 @@ def _sign(case: Case) -> Finding | None:
     return None
 
 
-def _scale(case: Case) -> Finding | None:
+def _scale(case: Case, somewhere: bool = False) -> Finding | None:
+    """T times a number. ``somewhere``: on other inputs, or with other arguments, it is right."""
     factors = []
     for e in case.usual_wrong:
         a, t = e.analytic[case.name], e.truth[case.name]
@@ -138,8 +139,9 @@ def _scale(case: Case) -> Finding | None:
         factors.append(factor)
     sizes = {e.truth[case.name].size for e in case.wrong}
     spread = max(factors) - min(factors)
-    if any(np.any(e.truth[case.name]) for e in case.usual if not np.any(e.wrong(case.name))):
-        return None  # elsewhere it is right
+    right = [e for e in case.usual if np.any(e.truth[case.name]) and not np.any(e.wrong(case.name))]
+    if right and not somewhere:
+        return None
     constant = spread <= 1e-6 * max(map(abs, factors)) or max(map(abs, factors)) < 1e-9
     if not constant and max(sizes) == 1:
         return None  # one number is a multiple of any other
@@ -358,6 +360,7 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("missing contributions", dropped),
     ("local", local),
     ("region", region),
+    ("scale on some inputs", partial(_scale, somewhere=True)),
     ("a mask", masked),
     ("a part of the sum", _missing_sum),
     ("outputs", by_output),

@@ -215,7 +215,8 @@ def masked(case: Case) -> Finding | None:
         return None
     patterns = {(r.live.shape, r.live.tobytes()) for r, _ in parts}
     within = any(np.any(r.extra & np.any(r.live, axis=0)) for r, _ in parts)
-    if all(r.single for r, _ in parts) or len(patterns) > 1 or not within:
+    few = all(np.all(np.sum(r.live, axis=1) <= 1) for r, _ in parts)
+    if all(r.single for r, _ in parts) or (len(patterns) > 1 and few) or not within:
         partly = any(np.any(r.live & r.right) for r, _ in parts)
         return Finding(
             "region" if partly else "missing-factor",
