@@ -117,7 +117,7 @@ def limits(
 
         def refined() -> np.ndarray:
             x = None if arguments is None else arguments[i]
-            unseen = 0.0 if scale is None else scale.largest if x is None else scale.loss / _magnitude(x)
+            unseen = 0.0 if scale is None else scale.largest if x is None else scale.loss / magnitude(x)
             return bound(DEVIATIONS * own_noise()[i]) + ROUNDED * p.unit * unseen
 
         return Limit(t, bound(OWN * found[i].own), dtype, None if low else refined)
@@ -125,7 +125,7 @@ def limits(
     return [limit(i, t) for i, t in enumerate(truth.all)]
 
 
-def _magnitude(x: np.ndarray) -> np.ndarray:
+def magnitude(x: np.ndarray) -> np.ndarray:
     """|x|, and a typical one where an element is zero."""
     typical = float(np.sqrt(np.mean(x * x))) if x.size else 0.0
     return np.where(x == 0, typical or 1.0, np.abs(x))

@@ -22,15 +22,17 @@ def strict(
     variables: Mapping[str, Tensor],
     cotangents: Cotangents,
     constants: Mapping[int, Any],
-) -> frozenset[str]:
-    """The variables whose gradient grows without bound at every end of the domain that the given numbers
-    suggest, as a logarithm's does: outside, a formula may give numbers (it clamps), but they mean nothing."""
-    found = set()
+) -> dict[str, str]:
+    """The variables whose gradient grows without bound where the domain ends that the given numbers
+    suggest, as a logarithm's does, with that domain: outside, a formula may give numbers (it clamps),
+    but they mean nothing."""
+    found = {}
     for name, v in variables.items():
-        ends = {"unit": (_NEAR, 1 - _NEAR), "positive": (_NEAR,)}.get(domain(v), ())
-        if ends and all(_grows(truth, variables, name, end, cotangents, constants) for end in ends):
-            found.add(name)
-    return frozenset(found)
+        kind = domain(v, closed=True)
+        ends = {"unit": (_NEAR, 1 - _NEAR), "positive": (_NEAR,)}.get(kind, ())
+        if any(_grows(truth, variables, name, end, cotangents, constants) for end in ends):
+            found[name] = kind
+    return found
 
 
 def _grows(
@@ -42,9 +44,15 @@ def _grows(
     constants: Mapping[int, Any],
 ) -> bool:
     try:
-        usual = truth(variables, cotangents, constants, torch.float64)[1][name]
-        moved = {**variables, name: torch.full_like(variables[name], end)}
-        near = truth(moved, cotangents, constants, torch.float64)[1][name]
+        usual, near = (
+            truth(
+                {**variables, name: torch.full_like(variables[name], at)},
+                cotangents,
+                constants,
+                torch.float64,
+            )[1][name]
+            for at in (0.5, end)
+        )
     except Exception:
         return False
     sizes = [float(np.max(np.abs(t), initial=0.0)) for t in (near, usual)]

@@ -15,6 +15,7 @@ from handgrad.checking import allowed, compare, precision
 from handgrad.checking.differences import Difference
 from handgrad.checking.evidence import Evidence
 from handgrad.checking.findings import Finding
+from handgrad.checking.tolerances import OWN, ROUNDED
 from torch_ext.checker.arrays import (
     Array,
     all_widened,
@@ -32,7 +33,7 @@ from torch_ext.checker.probes import GROWTH, Probe
 from torch_ext.checker.recorder import Raw
 from torch_ext.checker.subject import Result, Subject
 from torch_ext.checker.truth import Truth, sentence
-from torch_ext.limits import Limit, Scale, limits
+from torch_ext.limits import Limit, Scale, limits, magnitude
 from torch_ext.oracles import Results
 
 
@@ -230,6 +231,9 @@ class Passes:
             return found if np.any(truth) or a is not None else Difference(True)
         if limit.refined is not None:
             limit.allowed = limit.refined()
+        elif dtype != "float64":
+            limit.allowed = _due(limit.allowed) + self._own_formula(probe, name, wide, dtype)
+            found = compare(a, truth, limit.allowed, precision(dtype))
         if not self.truth.native and self.seen:
             # a reference's own constants, such as the eps at a pole, may be float32 numbers
             typical = float(np.max(np.abs(self.seen[0].evidence.truth[name]), initial=0.0))
@@ -275,11 +279,14 @@ class Passes:
         if not self.seen or not probe.grown:
             return False
         first = self.seen[0]
+        tensors = len(first.evidence.inputs)
         for y, before in zip(result.outputs, first.result.outputs, strict=False):
             if y.ndim != before.ndim:
                 return True
-            if 1 in probe.grown and any(
-                n not in (m, m + GROWTH) for n, m in zip(y.shape, before.shape, strict=True)
+            if (
+                1 in probe.grown
+                and tensors > 1
+                and any(n not in (m, m + GROWTH) for n, m in zip(y.shape, before.shape, strict=True))
             ):
                 return True
         for name, t in zip(self.names, exact, strict=True):
@@ -324,6 +331,23 @@ class Passes:
                 if refined is not None:
                     more = limit.allowed
                     limit.refined = lambda refined=refined, more=more: np.maximum(refined(), more)
+
+    def _own_formula(self, probe: Probe, name: str, wide: list[Tensor | None], dtype: str) -> Array:
+        """What the target's own forward formula, differentiated by autograd, is off by in this dtype (a
+        reference may round less), and what no change of the input can show: see :class:`Scale`."""
+        p, x = precision(dtype), array(probe.variables[name])
+        native = Truth(self.subject, native=True)
+        outputs, exact = self.truth(probe.variables, wide, probe.constants, torch.float64)
+        dys = [None if dy is None else array(dy) for dy in wide]
+        scale = Scale.of(dys, outputs, [*map(array, probe.variables.values()), *dys, *outputs])
+        unseen = ROUNDED * p.working * scale.loss / magnitude(x)
+        try:
+            _, own = native(probe.variables, wide, probe.constants, getattr(torch, dtype))
+        except Exception:
+            return unseen
+        with np.errstate(all="ignore"):
+            off = np.abs(own[name] - exact[name])
+        return unseen + OWN * float(np.max(off, initial=0.0, where=np.isfinite(off)))
 
     def _one_sided(self, probe: Probe, name: str, wide: list[Tensor | None]) -> tuple[Array, Array]:
         """The least and the largest gradient very near this point: apart only at a kink."""

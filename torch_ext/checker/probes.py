@@ -7,8 +7,8 @@ between 0 and 1, and the target refuses others or is not finite there, probes st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -43,6 +43,10 @@ def _normal(x: Tensor, g: torch.Generator, scale: float = 1.0) -> Tensor:
 
 def _positive(x: Tensor, g: torch.Generator) -> Tensor:
     return 0.05 + 3 * torch.rand(x.shape, generator=g, dtype=torch.float64)
+
+
+def _positive_real(x: Tensor, g: torch.Generator) -> Tensor:
+    return _normal(x, g) if x.is_complex() else _INSIDE.get(domain(x), _positive)(x, g)
 
 
 def _unit(x: Tensor, g: torch.Generator) -> Tensor:
@@ -93,13 +97,15 @@ def _like_given(x: Tensor, g: torch.Generator) -> Tensor:
     return moved.reshape(x.shape)
 
 
-def domain(x: Tensor) -> str:
-    """What the given numbers may say of the domain: "unit", "positive" or "real"."""
+def domain(x: Tensor, closed: bool = False) -> str:
+    """What the given numbers may say of the domain: "unit", "positive" or "real"; ``closed``: its ends
+    may be among them."""
     if x.is_complex() or not x.numel():
         return "real"
-    if bool(((x > 0) & (x < 1)).all()):
-        return "unit"
-    return "positive" if bool((x > 0).all()) else "real"
+    low, high = float(x.min()), float(x.max())
+    if low < 0 or (low == 0 and not closed):
+        return "real"
+    return "unit" if high < 1 or (high == 1 and closed) else "positive"
 
 
 def _ends(x: Tensor, g: torch.Generator) -> Tensor:
@@ -128,7 +134,7 @@ _EVERYWHERE: tuple[tuple[str, Draw, bool], ...] = (
 class Around:
     """What probes are made for.
 
-    strict      variables that must stay inside the domain that the given numbers suggest
+    strict      variables that must stay inside a domain, which is given
     at_ends     also where a domain ends, at which only a reference says what is right
     thresholds  numbers at which a derivative may jump
     indices     integers that an index may be besides those given: one that is ignored
@@ -138,7 +144,7 @@ class Around:
     constants: dict[int, Any]
     dtypes: dict[str, torch.dtype]
     seed: int
-    strict: frozenset[str] = frozenset()
+    strict: Mapping[str, str] = field(default_factory=dict)
     at_ends: bool = False
     thresholds: tuple[float, ...] = ()
     indices: tuple[int, ...] = ()
@@ -149,7 +155,7 @@ def probes(around: Around) -> Iterator[Probe]:
     that is no finding."""
     variables, constants = around.variables, around.constants
     g = torch.Generator().manual_seed(around.seed)
-    inside = {n: domain(v) for n, v in variables.items()}
+    inside = {n: around.strict.get(n, domain(v)) for n, v in variables.items()}
     usual = {n: _INSIDE.get(kind, _normal) for n, kind in inside.items()}
     restricted = any(kind != "real" and n not in around.strict for n, kind in inside.items())
 
@@ -180,6 +186,9 @@ def probes(around: Around) -> Iterator[Probe]:
         )
     for name, kind in list(inside.items())[:4]:
         yield Probe(f"{name} of zeros", made({**usual, name: _zeros}), varied(), True)
+        if len(variables) > 1:  # as an exponent or a divisor has to be
+            draws = {**dict.fromkeys(variables, _positive_real), name: _zeros}
+            yield Probe(f"{name} of zeros, the others positive", made(draws), varied(), True)
         if kind != "real" and around.at_ends:
             yield Probe(f"{name} at the ends of its domain", made({**usual, name: _ends}), varied(), True)
     if len(variables) > 1:  # one at a kink, the others anywhere
@@ -278,10 +287,11 @@ def _integers(c: Tensor, shape: list[int], g: torch.Generator) -> Tensor:
 # --- other shapes ---------------------------------------------------------------------------------
 
 
-def reshaped(variables: Variables, constants: dict[int, Any], seed: int) -> Iterator[Probe]:
+def reshaped(around: Around) -> Iterator[Probe]:
     """Inputs with one length changed, wherever it may occur: a batch of one, or a square matrix, hides
     what others show. Most of these fit no target, which then refuses them."""
-    g = torch.Generator().manual_seed(seed + 11)
+    variables, constants = around.variables, around.constants
+    g = torch.Generator().manual_seed(around.seed + 11)
     tensors: dict[Any, Tensor] = {
         **variables,
         **{i: c for i, c in constants.items() if isinstance(c, Tensor)},
@@ -302,11 +312,14 @@ def reshaped(variables: Variables, constants: dict[int, Any], seed: int) -> Iter
             continue
         tried.add(group)
         words = " and ".join(f"axis {axis} of {key}" for key, axis in sorted(group, key=str)[:2])
-        for inside in (False, True) if any(domain(v) != "real" for v in variables.values()) else (False,):
+        kinds = {k: around.strict.get(k, domain(x)) for k, x in tensors.items()}
+        free = any(kinds[n] != "real" and n not in around.strict for n in variables)
+        for inside in (False, True) if free else (False,):
             changed = {}
             for key, x in tensors.items():
                 shape = [n + GROWTH if (key, axis) in group else n for axis, n in enumerate(x.shape)]
-                changed[key] = _grown(x, shape, g, inside)
+                kept = inside or key in around.strict or key not in variables
+                changed[key] = _grown(x, shape, g, kinds[key] if kept else "real")
             yield Probe(
                 f"inputs longer along {words}",
                 {n: changed[n] for n in variables},
@@ -315,12 +328,12 @@ def reshaped(variables: Variables, constants: dict[int, Any], seed: int) -> Iter
             )
 
 
-def _grown(x: Tensor, shape: list[int], g: torch.Generator, inside: bool) -> Tensor:
+def _grown(x: Tensor, shape: list[int], g: torch.Generator, kind: str) -> Tensor:
     """Numbers of the same kind in another shape."""
     if x.dtype == torch.bool:
         return torch.rand(shape, generator=g) < 0.6
     if not (x.is_floating_point() or x.is_complex()):
         return _integers(x, shape, g)
     blank = torch.zeros(shape, dtype=x.dtype)
-    drawn = (_INSIDE.get(domain(x), _normal) if inside else _normal)(blank, g)
+    drawn = _INSIDE.get(kind, _normal)(blank, g)
     return drawn.to(x.dtype)

@@ -131,7 +131,7 @@ def _probe(passes: Passes, given: Probe, at_ends: bool, left: Budget) -> None:
         indices(passes.subject.target),
     )
     fitting = 0
-    for probe in points.reshaped(given.variables, given.constants, passes.seed):
+    for probe in points.reshaped(around):
         if not left.allows(left.shapes):
             break
         fitting += passes.at(probe, "float64") is not None
