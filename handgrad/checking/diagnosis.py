@@ -21,6 +21,7 @@ from handgrad.checking.jacobians import (
     by_output,
     dropped,
     ignored,
+    inner_factor,
     low_rank,
     masked,
     reordered,
@@ -81,10 +82,12 @@ def _diagnosed(case: Case) -> Finding | None:
 
 
 def _wrong_though_finite(e: Evidence, name: str) -> bool:
-    a = e.analytic[name]
-    if a is None or a.shape != e.truth[name].shape:
+    a, t = e.analytic[name], e.truth[name]
+    if a is None or a.shape != t.shape:
         return True
-    return bool(np.any(e.wrong(name) & np.isfinite(a)))
+    with np.errstate(all="ignore"):  # cancellation next to a division by zero is the same mistake
+        far = np.abs(a - t) > 2.0**20 * e.unit * np.max(np.abs(t), initial=0.0)
+    return bool(np.any(e.wrong(name) & np.isfinite(a) & far))
 
 
 # --- simple ones ------------------------------------------------------------------------------
@@ -215,6 +218,10 @@ def _transpose(case: Case) -> Finding | None:
             for e in case.wrong
         ):
             return _transposed(case.name, i, j)
+    return None
+
+
+def _transposed_cotangent(case: Case) -> Finding | None:
     for axes in _square_axes(case):
         if case.every(partial(_from_transposed, case.name, axes)):
             return Finding(
@@ -356,6 +363,8 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("permuted", _permuted),
     ("offset", offset),
     ("another sum", summed_wrongly),
+    ("outputs", by_output),
+    ("transpose of grad_output", _transposed_cotangent),
     ("outputs in another order", reordered),
     ("missing contributions", dropped),
     ("local", local),
@@ -363,12 +372,14 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("scale on some inputs", partial(_scale, somewhere=True)),
     ("a mask", masked),
     ("a part of the sum", _missing_sum),
-    ("outputs", by_output),
     ("some signs", _some_signs),
     ("a factor by its formula", formulas.factor),
-    ("a term by its formula", formulas.term),
+    ("a term by its formula", formulas.short_term),
     ("a factor at inputs or outputs", between),
     ("a factor by two formulas", formulas.two_factors),
+    ("a term by two formulas", formulas.term),
+    ("one term of several", formulas.one_term),
+    ("a factor in between", inner_factor),
     ("a factor", missing_factor),
     ("a term", missing_term),
     ("a term along an axis", smooth_along),

@@ -200,7 +200,7 @@ def factor(case: Case, most: int = 1) -> Finding | None:
     )
 
 
-def term(case: Case) -> Finding | None:
+def term(case: Case, most: int = 2) -> Finding | None:
     """A - T is grad_output times a constant, or a product of known functions."""
     n = numbers(case)
     if n is None:
@@ -211,7 +211,7 @@ def term(case: Case) -> Finding | None:
     def fits(values: np.ndarray) -> bool:
         return bool(np.all(np.abs(values - residual)[~known] <= 1e-6 * size[~known] + 1e-12 * np.max(size)))
 
-    found = _constant(residual, n) or _fit(residual, known, n, 2, fits)
+    found = _constant(residual, n) or _fit(residual, known, n, most, fits)
     if found is None:
         return None
     words, c = found
@@ -239,4 +239,25 @@ def _times(c: float) -> str:
     return "" if abs(c - 1) < 1e-9 else f"{c:.6g} · "
 
 
+def one_term(case: Case) -> Finding | None:
+    """A is a product of known functions and T is none: it is one term of a sum."""
+    n = numbers(case)
+    if n is None or n.per != "output" or len(np.unique(np.round(n.truth, 9))) < _LEAST:
+        return None
+    a, t = (
+        _fit(m, np.abs(m) > 1e-6 * np.max(np.abs(m)), n, 2, lambda values: True)
+        for m in (n.analytic, n.truth)
+    )
+    if a is None or t is not None:
+        return None
+    return Finding(
+        "missing-term",
+        case.name,
+        f"the gradient of {case.name} is grad_output times {_times(a[1])}{a[0]}, a product where the "
+        "right one is a sum: look at the product and quotient rules",
+        {"there is": a[0]},
+    )
+
+
 two_factors = partial(factor, most=2)
+short_term = partial(term, most=1)

@@ -193,6 +193,13 @@ def dropped(case: Case) -> Finding | None:
         return None
     if not any(np.any(lost & np.any(r.live & r.right, axis=0)) for r, lost in parts):
         return None
+    if all(np.all(np.any(lost, axis=1) <= ~np.any(r.live & r.right, axis=1)) for r, lost in parts):
+        return Finding(
+            "missing-sum",
+            case.name,
+            f"the gradient of {case.name} leaves out some outputs altogether: sum over all outputs that "
+            "depend on an element; where there are several, add, do not overwrite",
+        )
     diagonal = all(lost.shape[0] == lost.shape[1] and not np.any(np.diag(lost)) for _, lost in parts)
     share = sum(int(lost.sum()) for _, lost in parts) / sum(int(r.live.sum()) for r, _ in parts)
     how = (
@@ -366,6 +373,39 @@ def _depends_on(r: Rows, axis: int) -> bool:
     return bool(np.sum(off) > 1 and np.all(high - low <= 1e-5 * size))
 
 
+def inner_factor(case: Case) -> Finding | None:
+    """A / T is the same along an axis of grad_output, or of the gradient: it is of what is between."""
+    found = of(case)
+    if not found or not all(r.complete and len(r.evidence.cotangents) == 1 for r in found):
+        return None
+    if any(np.any(r.extra) or not _varies(r) for r in found):
+        return None
+    tensors = []
+    for r in found:
+        (dy,) = r.evidence.cotangents
+        assert dy is not None
+        tensors.append(_ratio(r).reshape(*dy.shape, *r.evidence.truth[case.name].shape))
+    for axis in range(tensors[0].ndim):
+        if all(_constant_along(q, axis) for q in tensors):
+            return Finding(
+                "missing-factor",
+                case.name,
+                f"the gradient of {case.name} is right but for a factor of something in between, such as a "
+                "hidden layer: an activation's derivative is forgotten there, or is one too many",
+                {"factor": "in between"},
+            )
+    return None
+
+
+def _constant_along(q: np.ndarray, axis: int) -> bool:
+    q = np.moveaxis(q, axis, -1).reshape(-1, q.shape[axis])
+    q = q[np.sum(np.isfinite(q), axis=1) > 1]
+    if len(q) < 4:
+        return False
+    low, high = np.nanmin(q, axis=1), np.nanmax(q, axis=1)
+    return bool(np.all(high - low <= 1e-5 * np.maximum(np.abs(low), np.abs(high))))
+
+
 def rounded(case: Case) -> Finding | None:
     """The gradient, or its Jacobian, has no more digits than a lower precision."""
     given = [(e.analytic[case.name], e.truth[case.name]) for e in case.usual_wrong]
@@ -425,7 +465,7 @@ def low_rank(case: Case) -> Finding | None:
     if any(r.single or np.any(np.all(r.right, axis=0) & np.any(r.live, axis=0)) for r in found):
         return None  # elements that are right throughout: the mistake is in a part
     ranks = [pair for r in found for pair in _ranks(r)]
-    if not ranks or not all(0 < d <= 0.7 * t for t, d in ranks):
+    if not ranks or not all(0 < d <= 0.5 * t for t, d in ranks):
         return None
     t, d = ranks[0]
     return Finding(

@@ -224,14 +224,25 @@ def smooth_along(case: Case) -> Finding | None:
 
 
 def _projects(e: Evidence, name: str, v: np.ndarray, axes: tuple[int, ...]) -> bool:
-    """Whether A - T = c v with c constant along the axes."""
+    """Whether A - T = c v + d along the axes, with c and d constant there."""
     residual = e.residual(name)
     if residual is None:
         return False
+    length = int(np.prod([v.shape[a] for a in axes]))
+    if e.explains(name, e.truth[name] + _on(residual, v, axes)):
+        return True
+    if length < 4 or np.ptp(v) == 0:
+        return False
+    mean = np.mean(residual, axis=axes, keepdims=True)
+    along = _on(residual - mean, v - np.mean(v, axis=axes, keepdims=True), axes)
+    return e.explains(name, e.truth[name] + mean + along)
+
+
+def _on(r: np.ndarray, v: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The projection of r on v along the axes."""
     square = np.sum(v * v, axis=axes, keepdims=True)
     with np.errstate(all="ignore"):
-        c = np.where(square > 0, np.sum(residual * v, axis=axes, keepdims=True) / square, 0.0)
-    return e.explains(name, e.truth[name] + c * v)
+        return np.asarray(np.where(square > 0, np.sum(r * v, axis=axes, keepdims=True) / square, 0.0) * v)
 
 
 def _terms(case: Case) -> Iterator[tuple[str, Quantity]]:
