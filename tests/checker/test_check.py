@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 
 import torch_ext
 from handgrad._errors import InputError
@@ -168,7 +170,6 @@ def test_everything_is_as_it_was(breaking: bool) -> None:
     state = {n: t.clone() for n, t in model.state_dict().items()}
     before, pointer = x.detach().clone(), x.data_ptr()
     random, threads = torch.get_rng_state(), torch.get_num_threads()
-    apply = torch.autograd.Function.__dict__["apply"]
     if breaking:
         with pytest.raises(KeyboardInterrupt):
             torch_ext.check(model, (x,))
@@ -176,7 +177,7 @@ def test_everything_is_as_it_was(breaking: bool) -> None:
         assert torch_ext.check(model, (x,)).passed
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.get_num_threads() == threads
-    assert torch.autograd.Function.__dict__["apply"] is apply
+    assert not any("apply" in vars(base) for base in Function.__mro__[1:2])
     assert torch.equal(x, before)
     assert (x.data_ptr(), x.requires_grad, x.is_leaf) == (pointer, True, True)
     assert torch.equal(x.grad, torch.ones_like(x))
@@ -249,3 +250,152 @@ def test_bad_input_gets_one_sentence(name: str) -> None:
 def test_a_detached_output_is_a_finding() -> None:
     report = torch_ext.check(lambda x: x.detach() * 2, (drawn(3),))
     assert report.findings[0].kind == "zero", str(report)
+
+
+# --- how a backward is called ---------------------------------------------------------------------
+
+
+class Product(Function):
+    """x @ w; its backward looks at the wrong flag, or does not expect that an output is not used."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return x @ w
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        x, w = ctx.saved_tensors
+        return dy @ w.mT, x.mT @ dy if ctx.needs_input_grad[0] else None
+
+
+class Both(Function):
+    """sin x and x²."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, materialise: bool) -> Any:
+        ctx.set_materialize_grads(materialise)
+        ctx.save_for_backward(x)
+        return x.sin(), x * x
+
+    @staticmethod
+    def backward(ctx: Any, dsin: Tensor, dsquare: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return dsin * x.cos() + 2 * dsquare * x, None
+
+
+class Tripled(Function):
+    """3 x in place, which it declares."""
+
+    factor = 3.0
+
+    @classmethod
+    def forward(cls, ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.mark_dirty(x)
+        ctx.factor = cls.factor
+        return x.mul_(3)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        return ctx.factor * dy
+
+
+class WrongTripled(Tripled):
+    factor = 1.0
+
+
+class OutsideAutograd(Function):
+    """sin by NumPy."""
+
+    factor = 1.0
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.from_numpy(np.sin(x.detach().numpy()))
+
+    @classmethod
+    def backward(cls, ctx: Any, dy: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return cls.factor * dy * x.cos()
+
+
+class WrongOutsideAutograd(OutsideAutograd):
+    factor = 1.0001
+
+
+def test_a_gradient_for_one_input_alone() -> None:
+    report = torch_ext.check(Product.apply, (drawn(4, 3), drawn(3, 2, seed=1)))
+    assert [(f.kind, f.where) for f in report.findings] == [("zero", "w")], str(report)
+
+
+def test_outputs_that_are_not_used() -> None:
+    assert torch_ext.check(Both.apply, (drawn(4, 3), True)).passed
+    report = torch_ext.check(Both.apply, (drawn(4, 3), False))
+    assert not report.passed
+    assert "no gradient comes in" in str(report)
+
+
+def test_in_place_work_that_is_declared() -> None:
+    assert torch_ext.check(Tripled.apply, (drawn(4, 3),)).passed
+    report = torch_ext.check(WrongTripled.apply, (drawn(4, 3),))
+    assert [f.kind for f in report.findings] == ["scale"], str(report)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
+@pytest.mark.parametrize("shape", [(4, 3), (30, 20)], ids=["every element", "directions"])
+def test_without_autograd_derivatives_are_numerical(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    report = torch_ext.check(OutsideAutograd.apply, (drawn(*shape, dtype=dtype),))
+    assert report.passed, str(report)
+    assert "numerical" in report.oracle
+    report = torch_ext.check(WrongOutsideAutograd.apply, (drawn(*shape, dtype=dtype),))
+    assert report.findings[0].kind == "scale", str(report)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex128, torch.complex64], ids=str)
+def test_complex_numbers(dtype: torch.dtype) -> None:
+    def complex_numbers(seed: int) -> Tensor:
+        pair = drawn(4, 3, 2, seed=seed).detach()
+        return torch.view_as_complex(pair).to(dtype).requires_grad_()
+
+    inputs = complex_numbers(0), complex_numbers(1)
+    forward = lambda a, b: (a * b, (a, b))  # noqa: E731
+    right = forward, lambda dy, r: (dy * r[1].conj(), dy * r[0].conj())
+    wrong = forward, lambda dy, r: (dy * r[1], dy * r[0].conj())
+    for target in (right, applied(right)):
+        report = torch_ext.check(target, inputs)
+        assert report.passed, str(report)
+    report = torch_ext.check(wrong, inputs)
+    assert [d.name for d in report.diffs if not d.passed] == ["a"], str(report)
+
+
+# --- cost -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
+def test_a_large_layer_takes_sixty_forward_passes(dtype: torch.dtype) -> None:
+    passes = 0
+
+    def linear(change: Callable[..., Any]) -> Callable[..., Any]:
+        apply = applied(wrong_linear(change))
+
+        def counted(x: Tensor, weight: Tensor, bias: Tensor) -> Any:
+            nonlocal passes
+            passes += 1
+            return apply(x, weight, bias)
+
+        return counted
+
+    def one_element(dx: Tensor, dw: Tensor, db: Tensor) -> Any:
+        dw = dw.clone()
+        dw[3, 5] *= 1.01
+        return dx, dw, db
+
+    inputs = drawn(32, 64, dtype=dtype), drawn(64, 64, dtype=dtype, seed=1), drawn(64, dtype=dtype, seed=2)
+    report = torch_ext.check(linear(lambda *d: d), inputs)
+    assert report.passed, str(report)
+    assert passes <= 60
+    report = torch_ext.check(linear(lambda dx, dw, db: (dx, dw * (1 + 1e-5), db)), inputs)
+    assert (report.findings[0].kind, report.findings[0].where) == ("scale", "weight"), str(report)
+    report = torch_ext.check(linear(one_element), inputs)
+    assert [d.name for d in report.diffs if not d.passed] == ["weight"], str(report)

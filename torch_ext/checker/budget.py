@@ -14,7 +14,7 @@ class Budget:
     def __init__(self, subject: Subject, given: Probe, total: int | None) -> None:
         self.subject = subject
         elements = sum(v.numel() for v in given.variables.values())
-        usual = 10 if elements >= _HUGE else 60 if elements >= _LARGE else 10_000
+        usual = 10 if elements >= _HUGE else 60 if elements >= _LARGE else 100_000
         self.total = usual if total is None else total
         self.shapes = max(12, 20 if self.total >= 60 else 0)  # passes kept for other points
 

@@ -19,7 +19,7 @@ from torch_ext.checker.passes import Passes
 from torch_ext.checker.probes import Probe
 from torch_ext.checker.subject import Subject
 from torch_ext.checker.truth import Truth
-from torch_ext.checker.unusual import layouts, repeated
+from torch_ext.checker.unusual import along_directions, layouts, partial, repeated
 from torch_ext.checker.verdict import verdict
 
 _SHAPES = 6  # other shapes that are tried
@@ -76,9 +76,14 @@ def _checked(
     exact = first
     if passes.low != "float64" and left.allows(3):
         exact = passes.at(given, "float64") or first
-    found = repeated(subject, first, left) + layouts(subject, exact, left)
+    found = [
+        *repeated(subject, first, left),
+        *layouts(subject, exact, left),
+        *along_directions(truth, exact, seed),
+    ]
     if probing and left.allows(3):
         _probe(passes, given, reference is not None, left)
+    found += partial(subject, exact, left)
     return verdict(passes, [*found, *passes.found])
 
 

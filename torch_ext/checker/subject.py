@@ -84,8 +84,7 @@ class Subject:
             if self.pair is not None:
                 return _listed(self.pair[0](*arguments)[0])
             if self.module is None:
-                cls = function_class(self.target)  # its apply is looked up now: it may be watched
-                return _listed((self.target if cls is None else cls.apply)(*arguments))
+                return _listed(self.target(*arguments))
             own = {n: variables.get(n, p) for n, p in self.module.named_parameters()}
             own.update({n: b.clone() for n, b in self.module.named_buffers()})
             state = {n: _cast(v, dtype) for n, v in own.items()}
@@ -129,10 +128,10 @@ class Subject:
         before = {n: v.detach().clone() for n, v in leaves.items()}
         recorder = Recorder(leaves, before)
         with recorder.calls():
-            outputs = self.call(leaves, constants, dtype)
+            outputs = self._called(leaves, constants, dtype)
         recorder.after_forward()
         if between is not None:
-            self.call({n: v.clone().requires_grad_() for n, v in between.items()}, constants, dtype)
+            self._called({n: v.clone().requires_grad_() for n, v in between.items()}, constants, dtype)
         dys = list(cotangents(outputs) if callable(cotangents) else cotangents)
         ends = [(y, dy) for y, dy in zip(outputs, dys, strict=True) if dy is not None and y.requires_grad]
         if not ends:
@@ -151,6 +150,18 @@ class Subject:
                 return Result(outputs, {n: recorder.raw.returned.get(n) for n in wanted}, recorder.raw)
         recorder.after_backward()
         return Result(outputs, dict(zip(wanted, found, strict=True)), recorder.raw)
+
+    def _called(self, leaves: Variables, constants: Any, dtype: Any) -> list[Any]:
+        """The outputs; a function that works in place, and says so, gets copies: a leaf forbids it."""
+        before = {n: x.detach().clone() for n, x in leaves.items()}
+        try:
+            return self.call(leaves, constants, dtype)
+        except RuntimeError as error:
+            if "leaf Variable" not in str(error):
+                raise
+            for n, x in leaves.items():
+                x.data.copy_(before[n])
+            return self.call({n: x.clone() for n, x in leaves.items()}, constants, dtype)
 
     def _by_pair(
         self,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from handgrad.checking import precision
 from handgrad.checking.findings import Finding
-from torch_ext.checker.arrays import alike, as_dtype, tensor
+from torch_ext.checker.arrays import alike, array, as_dtype, normal, tensor
 from torch_ext.checker.budget import Budget
 from torch_ext.checker.passes import Pass
 from torch_ext.checker.subject import Result, Subject, Variables
+from torch_ext.checker.truth import Truth, sentence
 
 _STATE = (
     "differs from one call to the next on the same inputs: it depends on a state that is kept, or on random "
@@ -19,6 +22,10 @@ _OVERWRITTEN = (
     "changes when the target is called once more between its forward and backward pass: residuals are kept "
     "on the function, where the next call overwrites them"
 )
+
+
+_SEVERAL = 6  # inputs or outputs that are tried alone
+_DIRECTIONS = 4
 
 
 def repeated(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
@@ -89,6 +96,82 @@ def layouts(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
             for name in _differing(expected, got, first.result)
         ]
     return found
+
+
+def partial(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
+    """Each variable differentiated alone, and each output alone: the same gradients as all together."""
+    if not first.result.raw.custom:
+        return []
+    variables, plain = _as_first(first)
+    found = []
+    for name in list(variables)[:_SEVERAL] if len(variables) > 1 else ():
+        words = f"{name} alone requires a gradient"
+        found += _one_alone(subject, first, left, plain, plain, [name], words)
+    for i, dy in enumerate(plain[:_SEVERAL] if len(plain) > 1 else ()):
+        if dy is None:
+            continue
+        zeros = [d if j == i or d is None else torch.zeros_like(d) for j, d in enumerate(plain)]
+        alone = [d if j == i else None for j, d in enumerate(plain)]
+        words = f"no gradient comes in for the outputs other than output {i}"
+        found += _one_alone(subject, first, left, zeros, alone, list(variables), words)
+    return found[:1]
+
+
+def along_directions(truth: Truth, exact: Pass, seed: int) -> list[Finding]:
+    """Where only some elements have a numerical truth, all of them together are checked along directions."""
+    if not truth.partial:
+        return []
+    g = torch.Generator().manual_seed(seed + 21)
+    variables, constants = exact.probe.variables, exact.probe.constants
+    pairs = zip(exact.evidence.cotangents, exact.result.outputs, strict=True)
+    dys = [None if dy is None else tensor(dy, y) for dy, y in pairs]
+    for name, v in variables.items():
+        dx = exact.result.gradients[name]
+        for _ in range(_DIRECTIONS) if exact.differences[name].passed else ():
+            direction = normal(v, g)
+            found = truth.along(variables, dys, constants, {name: direction})
+            if found is None:
+                continue
+            a = np.zeros(()) if dx is None else array(dx) * array(direction)
+            unit = precision(exact.dtype).unit * 64 * float(np.sqrt(np.sum(a * a)))
+            if not abs(float(np.sum(a)) - found[0]) <= 10 * found[1] + unit:
+                text = (
+                    f"the gradient of {name} is wrong along a direction, at elements not looked at one by one"
+                )
+                return [Finding("unknown", name, text, {"analytic": float(np.sum(a)), "truth": found[0]})]
+    return []
+
+
+def _one_alone(
+    subject: Subject,
+    first: Pass,
+    left: Budget,
+    usual: list[Tensor | None],
+    unusual: list[Tensor | None],
+    needs: list[str],
+    words: str,
+) -> list[Finding]:
+    if not left.allows(2):
+        return []
+    variables, constants = _as_first(first)[0], first.probe.constants
+    expected = first.result
+    try:
+        if usual is not unusual:
+            expected = subject.analytic(variables, usual, constants, dtype=first.casting)
+    except Exception:
+        return []
+    where = needs[0] if len(needs) == 1 else "grad_output"
+    try:
+        got = subject.analytic(variables, unusual, constants, needs, dtype=first.casting)
+    except Exception as error:
+        return [Finding("unknown", where, f"backward raises where {words}: {sentence(error)}")]
+    for name in needs:
+        due, dx = expected.gradients[name], got.gradients[name]
+        if isinstance(due, Tensor) and bool(torch.any(due != 0)) and not isinstance(dx, Tensor):
+            return [Finding("zero", name, f"the gradient of {name} is None where {words}")]
+        if isinstance(due, Tensor) and isinstance(dx, Tensor) and not alike(due, dx, due):
+            return [Finding("unknown", name, f"the gradient of {name} is another one where {words}")]
+    return []
 
 
 def _as_first(first: Pass) -> tuple[Variables, list[Tensor | None]]:
