@@ -14,21 +14,10 @@ from itertools import combinations
 import numpy as np
 
 from handgrad.checking import formulas
+from handgrad.checking.contributions import by_output, dropped, masked, reordered, summed_wrongly
 from handgrad.checking.evidence import Case, Evidence, forgive_rounding, near, of, true_gradient
 from handgrad.checking.findings import Finding
-from handgrad.checking.jacobians import (
-    between,
-    by_output,
-    dropped,
-    ignored,
-    inner_factor,
-    low_rank,
-    masked,
-    reordered,
-    rounded,
-    share_factor,
-    summed_wrongly,
-)
+from handgrad.checking.jacobians import between, ignored, inner_factor, low_rank, rounded, share_factor
 from handgrad.checking.regions import local, region
 from handgrad.checking.terms import constant_ratio, missing_factor, missing_term, offset, smooth_along
 
