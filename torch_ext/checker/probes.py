@@ -24,7 +24,8 @@ Draw = Callable[[Tensor, torch.Generator], Tensor]
 class Probe:
     """A point: variables and constants in float64, already rounded to the target's dtype.
 
-    ``kink``: a derivative may jump exactly here. ``grown``: lengths of the inputs given that are longer
+    ``kink``: a derivative may jump exactly here. ``end``: a domain ends here, so that no more can be asked
+    than a number. ``grown``: lengths of the inputs given that are longer
     here, by GROWTH.
     """
 
@@ -33,6 +34,7 @@ class Probe:
     constants: dict[int, Any]
     kink: bool = False
     grown: frozenset[int] = frozenset()
+    end: bool = False
 
 
 def _normal(x: Tensor, g: torch.Generator, scale: float = 1.0) -> Tensor:
@@ -185,10 +187,11 @@ def probes(around: Around) -> Iterator[Probe]:
             True,
         )
     for name, kind in list(inside.items())[:4]:
-        yield Probe(f"{name} of zeros", made({**usual, name: _zeros}), varied(), True)
+        end = name in around.strict and not around.at_ends
+        yield Probe(f"{name} of zeros", made({**usual, name: _zeros}), varied(), True, end=end)
         if len(variables) > 1:  # as an exponent or a divisor has to be
             draws = {**dict.fromkeys(variables, _positive_real), name: _zeros}
-            yield Probe(f"{name} of zeros, the others positive", made(draws), varied(), True)
+            yield Probe(f"{name} of zeros, the others positive", made(draws), varied(), True, end=end)
         if kind != "real" and around.at_ends:
             yield Probe(f"{name} at the ends of its domain", made({**usual, name: _ends}), varied(), True)
     if len(variables) > 1:  # one at a kink, the others anywhere
