@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from handgrad._errors import InputError, require
-from handgrad.checking import allowed, compare, precision
+from handgrad.checking import allowed, compare, computational_noise, precision
 from handgrad.checking.differences import Difference
 from handgrad.checking.evidence import Evidence
 from handgrad.checking.findings import Finding
-from handgrad.checking.tolerances import OWN, ROUNDED
+from handgrad.checking.tolerances import DEVIATIONS, OWN, ROUNDED
 from torch_ext.checker.arrays import (
     Array,
     all_widened,
@@ -29,6 +29,7 @@ from torch_ext.checker.arrays import (
     normal,
     tensor,
 )
+from torch_ext.checker.domains import strict
 from torch_ext.checker.probes import GROWTH, Probe
 from torch_ext.checker.recorder import Raw
 from torch_ext.checker.subject import Result, Subject
@@ -59,6 +60,7 @@ class Passes:
         self.seen: list[Pass] = []
         self.raw: list[Raw] = []
         self.found: list[Finding] = []
+        self.strict: dict[str, str] = {}  # variables that must stay inside a domain
 
     def given(self, probe: Probe, vouching: bool = True) -> Pass:
         """The inputs given, on which the target has to run."""
@@ -91,7 +93,9 @@ class Passes:
             torch.Generator().manual_seed(self.seed + 5),
             vouching,
         )
-        made = self._judged(probe, self.low, result, cotangents)
+        wide = all_widened(cotangents)
+        self.strict = strict(self.truth, probe.variables, wide, probe.constants)
+        made = self._judged(self.marked(probe), self.low, result, cotangents)
         require(made is not None, "the truth is finite on the inputs given", "NaN or infinity", "give others")
         assert made is not None
         return made
@@ -104,7 +108,17 @@ class Passes:
             result, cotangents = self._analytic(probe, dtype)
         except Exception:  # an InputError of the target's own among them
             return None
-        return self._judged(probe, dtype, result, cotangents) if _finite(result) else None
+        return self._judged(self.marked(probe), dtype, result, cotangents) if _finite(result) else None
+
+    def marked(self, probe: Probe) -> Probe:
+        """The probe, and whether some element lies at the end of its domain, where only a reference says
+        what is right."""
+        ends = [
+            v
+            for n, v in probe.variables.items()
+            if n in self.strict and bool(((v == 0) | ((v == 1) & (self.strict[n] == "unit"))).any())
+        ]
+        return replace(probe, end=True) if ends and self.truth.native else probe
 
     def _analytic(self, probe: Probe, dtype: str) -> tuple[Result, list[Tensor | None]]:
         kind = getattr(torch, dtype)
@@ -306,6 +320,12 @@ class Passes:
         """At a kink the inputs are not nudged, since the gradient would jump. Where it does not, which two
         steps of unlike size tell, what they change is noise as everywhere else."""
         rng, p = np.random.default_rng(self.seed + 9), precision(dtype)
+        away = [None if v is None else v * (1 - 2.0**-9 * rng.uniform(size=v.shape)) for v in values]
+        jitter = computational_noise(lambda moved: evaluate(moved, torch.float64), away, rng)
+        for limit, deviation, t in zip(each, jitter, exact, strict=True):
+            size = float(np.max(np.abs(t), initial=1.0))
+            if limit.allowed is not None and DEVIATIONS * deviation < 2.0**-30 * size:  # else no noise
+                limit.allowed = limit.allowed + DEVIATIONS * deviation
         elements = max((v.size for v in values if v is not None), default=1)
         for _ in range(2):
             shrink = [None if v is None else rng.uniform(size=v.shape) for v in values]

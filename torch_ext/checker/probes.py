@@ -187,11 +187,10 @@ def probes(around: Around) -> Iterator[Probe]:
             True,
         )
     for name, kind in list(inside.items())[:4]:
-        end = name in around.strict and not around.at_ends
-        yield Probe(f"{name} of zeros", made({**usual, name: _zeros}), varied(), True, end=end)
+        yield Probe(f"{name} of zeros", made({**usual, name: _zeros}), varied(), True)
         if len(variables) > 1:  # as an exponent or a divisor has to be
             draws = {**dict.fromkeys(variables, _positive_real), name: _zeros}
-            yield Probe(f"{name} of zeros, the others positive", made(draws), varied(), True, end=end)
+            yield Probe(f"{name} of zeros, the others positive", made(draws), varied(), True)
         if kind != "real" and around.at_ends:
             yield Probe(f"{name} at the ends of its domain", made({**usual, name: _ends}), varied(), True)
     if len(variables) > 1:  # one at a kink, the others anywhere

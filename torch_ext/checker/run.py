@@ -11,10 +11,9 @@ import torch
 from handgrad._errors import require
 from handgrad.checking.findings import CheckReport
 from torch_ext.checker import probes as points
-from torch_ext.checker.arrays import tensor, widened
+from torch_ext.checker.arrays import widened
 from torch_ext.checker.budget import Budget
 from torch_ext.checker.constants import indices, thresholds
-from torch_ext.checker.domains import strict
 from torch_ext.checker.passes import Passes
 from torch_ext.checker.probes import Probe
 from torch_ext.checker.subject import Subject
@@ -121,16 +120,12 @@ def _matched(reference: Subject, target: Subject) -> Subject:
 
 def _probe(passes: Passes, given: Probe, at_ends: bool, left: Budget) -> None:
     """Other points, and other shapes, wherever the target takes them."""
-    wide = [
-        None if dy is None else tensor(dy, y)
-        for dy, y in zip(passes.seen[0].evidence.cotangents, passes.seen[0].result.outputs, strict=True)
-    ]
     around = points.Around(
         given.variables,
         given.constants,
         {n: v.dtype for n, v in passes.subject.variables.items()},
         passes.seed,
-        strict(passes.truth, given.variables, wide, given.constants),
+        passes.strict,
         at_ends,
         thresholds(passes.subject.target),
         indices(passes.subject.target),
