@@ -185,7 +185,10 @@ def _step(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _selected(name: str) -> Callable[..., Any]:
-    """Maximum and minimum of two: the tangent of the one chosen, the mean of both at a tie."""
+    """Maximum and minimum of two: the tangent of the one chosen.
+
+    At a tie the mean of both, and zero where one of them is a constant (PyTorch's relu, and ours).
+    """
 
     def lifted(a: Any, b: Any) -> Dual:
         like = primal(a) if isinstance(a, Dual) else primal(b)
@@ -193,7 +196,8 @@ def _selected(name: str) -> Callable[..., Any]:
         y = getattr(xp, name)(primal(a), primal(b))
         first, second = y == primal(a), y == primal(b)
         ta, tb = _tangent(a, like), _tangent(b, like)
-        return _dual(y, xp.where(first & second, (ta + tb) / 2, xp.where(first, ta, tb)))
+        tied = (ta + tb) / 2 if isinstance(a, Dual) and isinstance(b, Dual) else xp.zeros_like(y)
+        return _dual(y, xp.where(first & second, tied, xp.where(first, ta, tb)))
 
     return lifted
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import import_module
 from typing import Any
@@ -27,10 +28,25 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):  # mathematics is printed in whatever letters there are
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         try:
             return super().invoke(ctx)
         except HandgradError as error:  # bad input: one line, no traceback
             raise _BadInput(" ".join(str(error).split())) from None
+        except MemoryError as error:
+            raise _BadInput(
+                f"the numbers must fit into memory; {error or 'they do not'}; use smaller sizes."
+            ) from None
+        except BrokenPipeError:
+            raise  # the reader has seen enough: click's own business
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise _BadInput(f"output must be writable; {reason}; write elsewhere, or make room.") from None
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
 
 
 class _BadInput(click.ClickException):

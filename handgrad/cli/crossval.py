@@ -41,7 +41,9 @@ DERIVATIONS = "../../handgrad/derivations"
     metavar="NAME",
     help="Only this layer, alone and in random networks of the layers so named; may be repeated.",
 )
-@click.option("--jobs", default=-1, show_default="one for each core", type=int, help="Worker processes.")
+@click.option(
+    "--jobs", default=-1, show_default="one for each core", type=click.IntRange(-1), help="Worker processes."
+)
 @click.option(
     "--reports",
     show_default="reports/latest, or reports/part with --layer or --architecture",

@@ -37,6 +37,7 @@ register(
     torch="torch.add",
     fit=fit,
     cases=[
+        case("a column for each matrix", normal(2, 3, 4), normal(3, 1)),
         case("same shape", normal(4, 5), normal(4, 5)),
         case("the lecture's numbers", exactly(-2.0), exactly(5.0)),
         case("a row to each row", normal(4, 5), normal(5)),

@@ -33,6 +33,7 @@ register(
     torch="torch.multiply",
     fit=lambda rng, shape: case("fit", normal(*shape), second_value(rng, shape)),
     cases=[
+        case("a column for each matrix", normal(2, 3, 4), normal(3, 1)),
         case("same shape", normal(4, 5), normal(4, 5)),
         case("the lecture's numbers", exactly(3.0), exactly(-4.0)),
         case("each row by a row", normal(4, 5), normal(5)),

@@ -180,6 +180,8 @@ register(
         case("dropout and mask", Q, K, V, normal(4, 6), mask(2, 3, 4, 6), dropout_p=0.5, scale=0.5),
         case("broadcast batch", Q, normal(1, 3, 6, 5), normal(6, 7)),
         case("shared heads", normal(2, 6, 4, 5), normal(2, 2, 3, 5), normal(2, 2, 3, 4), enable_gqa=True),
+        case("k and v shared otherwise", normal(2, 6, 4, 5), normal(2, 2, 3, 5), normal(2, 3, 3, 4),
+             enable_gqa=True),
         case("shared heads, dropout", normal(4, 3, 2), normal(2, 3, 2), normal(2, 3, 2), None,
              mask(4, 3, 3, keep=0.75), enable_gqa=True, is_causal=True, dropout_p=0.25),
         case("large scores", normal(3, 4, scale=12.0), normal(3, 4, scale=12.0), normal(3, 2)),

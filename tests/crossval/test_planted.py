@@ -4,10 +4,11 @@ import pytest
 from click.testing import CliRunner
 
 from handgrad.cli import main
-from handgrad.report import compare, load
+from handgrad.report import Check, compare, load
 from tests.mistakes import planted
 from torch_ext.crossval import crossval
 from torch_ext.crossval.layers import check_layer
+from torch_ext.crossval.run import blamed
 
 MISTAKES = {
     "a transposed weight": ("linear", "dx = dy @ conj(w) if", "dx = dy @ conj(w).mT if"),
@@ -74,3 +75,13 @@ def test_the_command_line_gates(tmp_path):
     assert {path.name for path in (tmp_path / "good").iterdir()} == {
         "report.json", "report.md", "report.html", "report.xml"
     }  # fmt: skip
+
+
+def test_a_layer_built_on_a_wrong_one_is_not_named():
+    """silu calls sigmoid's forward: where both are wrong, sigmoid is the one to look at."""
+    checks = [
+        Check(id=name, group="layers", passed=False, layer=name) for name in ("silu", "sigmoid", "tanh")
+    ]
+    assert [check.layer for check in blamed(checks)] == ["sigmoid", "sigmoid", "tanh"]
+    (alone,) = blamed(checks[:1])
+    assert alone.layer == "silu"

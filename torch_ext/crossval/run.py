@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import joblib
@@ -92,6 +94,7 @@ def crossval(
         seconds[task.group] += took
         if progress is not None:
             progress(done, len(work), task.label)
+    checks = blamed(checks)
     examples, verdicts = judge_examples(checks) if whole else ([], [])
     return Record(
         title="Cross-validation",
@@ -102,6 +105,28 @@ def crossval(
         environment=environment(),
         seconds=seconds,
     )
+
+
+def blamed(checks: list[Check]) -> list[Check]:
+    """A layer that is built on a wrong one is wrong by its fault: the inner one alone is named."""
+    wrong = {check.layer for check in checks if not check.passed}
+    found = []
+    for check in checks:
+        inner = sorted(built_on(check.layer) & wrong) if not check.passed and check.layer in registry else []
+        if inner:
+            message = f"{check.layer} is built on {inner[0]}, which is wrong. {check.message}".strip()
+            check = replace(check, layer=inner[0], message=message)
+        found.append(check)
+    return found
+
+
+def built_on(layer: str) -> set[str]:
+    """The layers whose formulas a layer's file uses, and those that these use."""
+    module = sys.modules[registry[layer].forward.__module__]
+    prefix = "handgrad.derivations."
+    used = {v.__name__.removeprefix(prefix) for v in vars(module).values() if isinstance(v, ModuleType)}
+    direct = {name for name in used if name in registry and name != layer}
+    return direct.union(*(built_on(name) for name in direct))
 
 
 def _results(work: list[Task], jobs: int) -> Iterator[tuple[list[Check], float]]:
