@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from handgrad._errors import InputError, require
-from handgrad.checking import allowed, compare, computational_noise, precision
+from handgrad.checking import compare, precision
 from handgrad.checking.differences import Difference
 from handgrad.checking.evidence import Evidence
 from handgrad.checking.findings import Finding
-from handgrad.checking.tolerances import DEVIATIONS, OWN, ROUNDED
 from torch_ext.checker.arrays import (
     Array,
     all_widened,
@@ -26,15 +25,15 @@ from torch_ext.checker.arrays import (
     differentiable,
     gradient_array,
     lowest,
-    normal,
     tensor,
 )
+from torch_ext.checker.corners import bounded_nearby, kink_noise, one_sided, own_formula
 from torch_ext.checker.domains import strict
 from torch_ext.checker.probes import GROWTH, Probe
 from torch_ext.checker.recorder import Raw
 from torch_ext.checker.subject import Result, Subject
 from torch_ext.checker.truth import Truth, sentence
-from torch_ext.limits import Limit, Scale, limits, magnitude
+from torch_ext.limits import Limit, Scale, limits
 from torch_ext.oracles import Results
 
 
@@ -163,7 +162,8 @@ class Passes:
         errors = dict(self.truth.errors)
         count = len(result.outputs)
         if self.truth.native and not probe.end and (result.raw.custom or self.subject.pair is not None):
-            self._bounded(probe, wide, result, exact, count)
+            near = bounded_nearby(self.truth, probe, wide, result, exact[count:], self.seed)
+            exact[count:] = near
         analytic: dict[str, Array | None] = {}
         for i, n in enumerate(names):  # where the truth itself is not finite, there is nothing to say
             a = gradient_array(result.gradients[n], exact[count + i])
@@ -199,7 +199,7 @@ class Passes:
         if not all((d := limit.judge(a)) is None or d.passed for limit, a in zip(each, results, strict=True)):
             each = limited(3)
             if probe.kink:
-                self._kink_noise(evaluate, values, exact, each, dtype)
+                kink_noise(evaluate, values, exact, each, dtype, self.seed)
         self.raw.append(result.raw)
         bounds = {n: each[count + i] for i, n in enumerate(names)}
         differences = {n: self._difference(probe, bounds[n], analytic[n], n, wide, dtype) for n in names}
@@ -246,7 +246,9 @@ class Passes:
         if limit.refined is not None:
             limit.allowed = limit.refined()
         elif dtype != "float64":
-            limit.allowed = _due(limit.allowed) + self._own_formula(probe, name, wide, dtype)
+            limit.allowed = _due(limit.allowed) + own_formula(
+                self.truth, self.subject, probe, name, wide, dtype
+            )
             found = compare(a, truth, limit.allowed, precision(dtype))
         if not self.truth.native and self.seen:
             # a reference's own constants, such as the eps at a pole, may be float32 numbers
@@ -255,38 +257,12 @@ class Passes:
             limit.allowed = _due(limit.allowed) + np.where(pole, 2.0**-20 * np.abs(truth), 0.0)
             found = compare(a, truth, limit.allowed, precision(dtype))
         if self.truth.native:  # without a reference, all that lies between is right at a kink
-            low, high = self._one_sided(probe, name, wide)
+            low, high = one_sided(self.truth, probe, name, wide, self.seed)
             bound = _due(limit.allowed)
             inside = np.clip(a, low - bound, high + bound)
             limit.truth = np.where((low < high) & (inside == a), a, truth)
             return compare(a, limit.truth, bound, precision(dtype))
         return found
-
-    def _bounded(
-        self, probe: Probe, wide: list[Tensor | None], result: Result, exact: list[Array], count: int
-    ) -> None:
-        """Where both the gradient and its truth are not finite, but all that is near is bounded (x / |x|
-        at zero), a value from nearby stands for the truth: a backward written by hand has to give one."""
-        for i, name in enumerate(self.names):
-            a, t = gradient_array(result.gradients[name], exact[count + i]), exact[count + i]
-            if a is None or a.shape != t.shape or not np.any(~np.isfinite(a) & ~np.isfinite(t)):
-                continue
-            g = torch.Generator().manual_seed(self.seed + 3)
-            bounded, near = ~np.isfinite(a) & ~np.isfinite(t), t
-            for _ in range(2):
-                step = {n: (1 + v.abs()) * normal(v, g) for n, v in probe.variables.items()}
-                pair = []
-                for size in (1e-4, 1e-7):
-                    moved = {n: v + size * step[n] for n, v in probe.variables.items()}
-                    try:
-                        pair.append(self.truth(moved, wide, probe.constants, torch.float64)[1][name])
-                    except Exception:
-                        return
-                with np.errstate(all="ignore"):
-                    grown = np.abs(pair[1]) - 1.2 * np.abs(pair[0])
-                    bounded = bounded & (grown <= 1e-3 * np.max(np.abs(pair[0]), initial=0.0))
-                near = pair[1]
-            exact[count + i] = np.where(bounded, near, t)
 
     def _other_meaning(self, probe: Probe, result: Result, exact: Sequence[Array]) -> bool:
         """Whether longer inputs are no longer the same function: they broadcast, or a part is not used."""
@@ -308,83 +284,6 @@ class Passes:
                 if n > m and not np.any(np.take(t, range(m, n), axis)):
                     return True
         return False
-
-    def _kink_noise(
-        self,
-        evaluate: Callable[[Sequence[Array | None], torch.dtype], list[Array | None]],
-        values: list[Array | None],
-        exact: list[Array],
-        each: list[Limit],
-        dtype: str,
-    ) -> None:
-        """At a kink the inputs are not nudged, since the gradient would jump. Where it does not, which two
-        steps of unlike size tell, what they change is noise as everywhere else."""
-        rng, p = np.random.default_rng(self.seed + 9), precision(dtype)
-        away = [None if v is None else v * (1 - 2.0**-9 * rng.uniform(size=v.shape)) for v in values]
-        jitter = computational_noise(lambda moved: evaluate(moved, torch.float64), away, rng)
-        for limit, deviation, t in zip(each, jitter, exact, strict=True):
-            size = float(np.max(np.abs(t), initial=1.0))
-            if limit.allowed is not None and DEVIATIONS * deviation < 2.0**-30 * size:  # else no noise
-                limit.allowed = limit.allowed + DEVIATIONS * deviation
-        elements = max((v.size for v in values if v is not None), default=1)
-        for _ in range(2):
-            shrink = [None if v is None else rng.uniform(size=v.shape) for v in values]
-            large, small = (
-                evaluate(
-                    [
-                        None if v is None or r is None else v * (1 - h * r)
-                        for v, r in zip(values, shrink, strict=True)
-                    ],
-                    torch.float64,
-                )
-                for h in (2.0**-22, 2.0**-30)
-            )
-            for limit, t, far, near in zip(each, exact, large, small, strict=True):
-                if limit.allowed is None or far is None or near is None:
-                    continue
-                with np.errstate(all="ignore"):
-                    moved = [np.abs(far - t), np.abs(near - t)]
-                    smooth = moved[1] <= moved[0] / 32 + 64 * 2.0**-53 * np.abs(t)
-                noise = np.where(smooth & np.isfinite(moved[0]), moved[0] * 2.0**22, 0.0)
-                limit.allowed = np.maximum(limit.allowed, allowed(t, noise, p, elements, 0.0))
-                refined = limit.refined
-                if refined is not None:
-                    more = limit.allowed
-                    limit.refined = lambda refined=refined, more=more: np.maximum(refined(), more)
-
-    def _own_formula(self, probe: Probe, name: str, wide: list[Tensor | None], dtype: str) -> Array:
-        """What the target's own forward formula, differentiated by autograd, is off by in this dtype (a
-        reference may round less), and what no change of the input can show: see :class:`Scale`."""
-        p, x = precision(dtype), array(probe.variables[name])
-        native = Truth(self.subject, native=True)
-        outputs, exact = self.truth(probe.variables, wide, probe.constants, torch.float64)
-        dys = [None if dy is None else array(dy) for dy in wide]
-        scale = Scale.of(dys, outputs, [*map(array, probe.variables.values()), *dys, *outputs])
-        unseen = ROUNDED * p.working * scale.loss / magnitude(x)
-        try:
-            _, own = native(probe.variables, wide, probe.constants, getattr(torch, dtype))
-        except Exception:
-            return unseen
-        with np.errstate(all="ignore"):
-            off = np.abs(own[name] - exact[name])
-        return unseen + OWN * float(np.max(off, initial=0.0, where=np.isfinite(off)))
-
-    def _one_sided(self, probe: Probe, name: str, wide: list[Tensor | None]) -> tuple[Array, Array]:
-        """The least and the largest gradient very near this point: apart only at a kink."""
-        g = torch.Generator().manual_seed(self.seed)
-        seen = []
-        for _ in range(3):
-            step = {n: 1e-9 * (1 + v.abs()) * normal(v, g) for n, v in probe.variables.items()}
-            for side in (1, -1):
-                moved = {n: v + side * step[n] for n, v in probe.variables.items()}
-                try:
-                    seen.append(self.truth(moved, wide, probe.constants, torch.float64)[1][name])
-                except Exception:
-                    continue
-        here = self.truth(probe.variables, wide, probe.constants, torch.float64)[1][name]
-        low, high = np.minimum.reduce([here, *seen]), np.maximum.reduce([here, *seen])
-        smooth = high - low <= 1e-6 * (np.abs(here) + np.max(np.abs(here), initial=0.0))
-        return np.where(smooth, here, low), np.where(smooth, here, high)
 
     def _backward(
         self, probe: Probe, dtype: str, dys: Sequence[Array | None], like: list[Tensor | None]

@@ -1,0 +1,138 @@
+"""Where a gradient is hard to judge: kinks, poles, cancellation, low precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from handgrad.checking import allowed, computational_noise, precision
+from handgrad.checking.tolerances import DEVIATIONS, OWN, ROUNDED
+from torch_ext.checker.arrays import Array, Cotangents, array, gradient_array, normal
+from torch_ext.checker.probes import Probe
+from torch_ext.checker.subject import Result, Subject
+from torch_ext.checker.truth import Truth
+from torch_ext.limits import Limit, Scale, magnitude
+
+
+def one_sided(truth: Truth, probe: Probe, name: str, wide: Cotangents, seed: int) -> tuple[Array, Array]:
+    """The least and the largest gradient very near this point: apart only at a kink.
+
+    A sum over many kinks takes more values than a few steps to the sides show, so that there the range
+    is taken three times as wide.
+    """
+    g = torch.Generator().manual_seed(seed)
+    here = truth(probe.variables, wide, probe.constants, torch.float64)[1][name]
+    seen = [here]
+    for _ in range(3):
+        step = {n: 1e-9 * (1 + v.abs()) * normal(v, g) for n, v in probe.variables.items()}
+        for side in (1, -1):
+            moved = {n: v + side * step[n] for n, v in probe.variables.items()}
+            try:
+                seen.append(truth(moved, wide, probe.constants, torch.float64)[1][name])
+            except Exception:
+                continue
+    low, high = np.fmin.reduce(seen), np.fmax.reduce(seen)
+    size = high - low
+    several = np.sum(np.diff(np.sort(seen, axis=0), axis=0) > 1e-6 * size, axis=0) > 2
+    low, high = np.where(several, low - size, low), np.where(several, high + size, high)
+    smooth = size <= 1e-6 * (np.abs(here) + np.max(np.abs(here), initial=0.0))
+    return np.where(smooth, here, low), np.where(smooth, here, high)
+
+
+def bounded_nearby(
+    truth: Truth, probe: Probe, wide: Cotangents, result: Result, exact: Sequence[Array], seed: int
+) -> list[Array]:
+    """The truths ``exact``; where both a gradient and its truth are not finite, but all that is near is
+    bounded (x / |x| at zero), a value from nearby: a backward written by hand has to give one."""
+    found = list(exact)
+    for i, (name, t) in enumerate(zip(probe.variables, exact, strict=True)):
+        a = gradient_array(result.gradients[name], t)
+        if a is None or a.shape != t.shape or not np.any(~np.isfinite(a) & ~np.isfinite(t)):
+            continue
+        g = torch.Generator().manual_seed(seed + 3)
+        bounded, near = ~np.isfinite(a) & ~np.isfinite(t), t
+        for _ in range(2):
+            step = {n: (1 + v.abs()) * normal(v, g) for n, v in probe.variables.items()}
+            try:
+                far, near = (
+                    truth(
+                        {n: v + size * step[n] for n, v in probe.variables.items()},
+                        wide,
+                        probe.constants,
+                        torch.float64,
+                    )[1][name]
+                    for size in (1e-4, 1e-7)
+                )
+            except Exception:
+                return list(exact)
+            with np.errstate(all="ignore"):
+                grown = np.abs(near) - 1.2 * np.abs(far)
+                bounded = bounded & (grown <= 1e-3 * np.max(np.abs(far), initial=0.0))
+        found[i] = np.where(bounded, near, t)
+    return found
+
+
+def kink_noise(
+    evaluate: Callable[[Sequence[Array | None], torch.dtype], list[Array | None]],
+    values: list[Array | None],
+    exact: list[Array],
+    each: list[Limit],
+    dtype: str,
+    seed: int,
+) -> None:
+    """At a kink the inputs are not nudged, since the gradient would jump. Where it does not, which two
+    steps of unlike size tell, what they change is noise as everywhere else."""
+    rng, p = np.random.default_rng(seed + 9), precision(dtype)
+    away = [None if v is None else v * (1 - 2.0**-9 * rng.uniform(size=v.shape)) for v in values]
+    jitter = computational_noise(lambda moved: evaluate(moved, torch.float64), away, rng)
+    for limit, deviation, t in zip(each, jitter, exact, strict=True):
+        size = float(np.max(np.abs(t), initial=1.0))
+        if limit.allowed is not None and DEVIATIONS * deviation < 2.0**-30 * size:  # else no noise
+            limit.allowed = limit.allowed + DEVIATIONS * deviation
+    elements = max((v.size for v in values if v is not None), default=1)
+    for _ in range(2):
+        shrink = [None if v is None else rng.uniform(size=v.shape) for v in values]
+        large, small = (
+            evaluate(
+                [
+                    None if v is None or r is None else v * (1 - h * r)
+                    for v, r in zip(values, shrink, strict=True)
+                ],
+                torch.float64,
+            )
+            for h in (2.0**-22, 2.0**-30)
+        )
+        for limit, t, far, near in zip(each, exact, large, small, strict=True):
+            if limit.allowed is None or far is None or near is None:
+                continue
+            with np.errstate(all="ignore"):
+                moved = [np.abs(far - t), np.abs(near - t)]
+                smooth = moved[1] <= moved[0] / 32 + 64 * 2.0**-53 * np.abs(t)
+            noise = np.where(smooth & np.isfinite(moved[0]), moved[0] * 2.0**22, 0.0)
+            limit.allowed = np.maximum(limit.allowed, allowed(t, noise, p, elements, 0.0))
+            refined = limit.refined
+            if refined is not None:
+                more = limit.allowed
+                limit.refined = lambda refined=refined, more=more: np.maximum(refined(), more)
+
+
+def own_formula(
+    truth: Truth, subject: Subject, probe: Probe, name: str, wide: Cotangents, dtype: str
+) -> Array:
+    """What the target's own forward formula, differentiated by autograd, is off by in this dtype (a
+    reference may round less), and what no change of the input can show: see :class:`Scale`."""
+    p, x = precision(dtype), array(probe.variables[name])
+    native = Truth(subject, native=True)
+    outputs, exact = truth(probe.variables, wide, probe.constants, torch.float64)
+    dys = [None if dy is None else array(dy) for dy in wide]
+    scale = Scale.of(dys, outputs, [*map(array, probe.variables.values()), *dys, *outputs])
+    unseen = ROUNDED * p.working * scale.loss / magnitude(x)
+    try:
+        _, own = native(probe.variables, wide, probe.constants, getattr(torch, dtype))
+    except Exception:
+        return unseen
+    with np.errstate(all="ignore"):
+        off = np.abs(own[name] - exact[name])
+    return unseen + OWN * float(np.max(off, initial=0.0, where=np.isfinite(off)))
