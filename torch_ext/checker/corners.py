@@ -15,17 +15,19 @@ from torch_ext.checker.subject import Result, Subject
 from torch_ext.checker.truth import Truth
 from torch_ext.limits import Limit, Scale, magnitude
 
+_DIRECTIONS = 8  # in which a point is moved to see its kinks
+
 
 def one_sided(truth: Truth, probe: Probe, name: str, wide: Cotangents, seed: int) -> tuple[Array, Array]:
     """The least and the largest gradient very near this point: apart only at a kink.
 
-    A sum over many kinks takes more values than a few steps to the sides show, so that there the range
-    is taken three times as wide.
+    A sum over many kinks takes more values than some steps to the sides show: k of them spread like
+    sqrt(k), and reach as far as k. There the range is taken wider by that much.
     """
     g = torch.Generator().manual_seed(seed)
     here = truth(probe.variables, wide, probe.constants, torch.float64)[1][name]
     seen = [here]
-    for _ in range(3):
+    for _ in range(_DIRECTIONS):
         step = {n: 1e-9 * (1 + v.abs()) * normal(v, g) for n, v in probe.variables.items()}
         for side in (1, -1):
             moved = {n: v + side * step[n] for n, v in probe.variables.items()}
@@ -36,7 +38,9 @@ def one_sided(truth: Truth, probe: Probe, name: str, wide: Cotangents, seed: int
     low, high = np.fmin.reduce(seen), np.fmax.reduce(seen)
     size = high - low
     several = np.sum(np.diff(np.sort(seen, axis=0), axis=0) > 1e-6 * size, axis=0) > 2
-    low, high = np.where(several, low - size, low), np.where(several, high + size, high)
+    most = max(v.numel() for v in probe.variables.values())
+    more = size * np.where(several, max(1.0, most**0.5 / 4), 0.0)
+    low, high = low - more, high + more
     smooth = size <= 1e-6 * (np.abs(here) + np.max(np.abs(here), initial=0.0))
     return np.where(smooth, here, low), np.where(smooth, here, high)
 
