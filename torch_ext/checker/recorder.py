@@ -177,7 +177,9 @@ def custom_nodes(outputs: Sequence[Tensor]) -> list[Any]:
 
 def same(a: Tensor, b: Tensor) -> bool:
     """Equal bit for bit, NaN included."""
-    return a.shape == b.shape and bool(torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)))
+    if a.shape != b.shape:
+        return False
+    return bool(torch.equal(a, b)) or bool(torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)))
 
 
 def _tensors(value: Any) -> list[Tensor]:
