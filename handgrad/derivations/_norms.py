@@ -29,7 +29,7 @@ def standardize(x, axes, eps):
     return distance * rstd, rstd, mean + rest, var
 
 
-def standardize_backward(dxhat, xhat, rstd, axes):
+def standardize_vjp(dxhat, xhat, rstd, axes):
     """dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) / sqrt(σ² + ε): three ways from x to x̂, three terms."""
     return rstd * (dxhat - average(dxhat, axes) - xhat * average(dxhat * xhat, axes))
 

@@ -33,7 +33,7 @@ torch.nn.BatchNorm1d.
 from handgrad._arrays import namespace, size
 from handgrad._cases import case, normal, uniform
 from handgrad._derivation import register
-from handgrad.derivations._norms import affine, require_batch_norm, standardize, standardize_backward
+from handgrad.derivations._norms import affine, require_batch_norm, standardize, standardize_vjp
 
 
 def forward(
@@ -58,7 +58,7 @@ def backward(dy, residuals, *, training=False, momentum=0.1, eps=1e-5):  # noqa:
     xp = namespace(dy)
     axes = _batch_axes(dy)
     dxhat = dy if w is None else dy * w
-    dx = standardize_backward(dxhat, xhat, rstd, axes) if training else dxhat * rstd
+    dx = standardize_vjp(dxhat, xhat, rstd, axes) if training else dxhat * rstd
     dw = None if w is None else xp.sum(dy * xhat, axis=axes)
     db = xp.sum(dy, axis=axes) if has_bias else None
     return dx, None, None, dw, db

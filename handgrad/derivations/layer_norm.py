@@ -34,7 +34,7 @@ from handgrad.derivations._norms import (
     draw_normalized_shape,
     last_axes,
     standardize,
-    standardize_backward,
+    standardize_vjp,
 )
 
 
@@ -48,7 +48,7 @@ def backward(dy, residuals, *, normalized_shape, eps=1e-5):  # noqa: ARG001 (eps
     xhat, rstd, w, has_bias = residuals
     axes = last_axes("layer_norm", xhat, normalized_shape)
     dxhat = dy if w is None else dy * w
-    dx = standardize_backward(dxhat, xhat, rstd, axes)  # the formula under Result
+    dx = standardize_vjp(dxhat, xhat, rstd, axes)  # the formula under Result
     return dx, None if w is None else dy * xhat, dy if has_bias else None
 
 
