@@ -90,7 +90,7 @@ def run(operations: Sequence[Any], seed: int = 0, show: bool = False, dtypes: Se
 
     score = Score()
     for name, expected, target, inputs, reference in cases(operations, seed):
-        if dtypes and not name.endswith(tuple(dtypes)):
+        if dtypes and name.rsplit(" / ", maxsplit=1)[-1] not in dtypes:
             continue
         outcome = Outcome(name, expected)
         try:
