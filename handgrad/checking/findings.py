@@ -57,11 +57,20 @@ def likeliest_first(findings: Sequence[Finding]) -> list[Finding]:
 
 @dataclass(frozen=True)
 class GradientDiff:
-    """The gradient of one input or parameter against its truth, on the inputs where it is worst.
+    """The gradient of one input or parameter against its truth, where it is wrong.
 
-    ``max_abs_error``, ``max_rel_error``, and ``ulps`` (units in the last place of ``dtype``) at the
-    worst element; ``worst_index`` with both values there; ``diagnosis`` is the kind of the finding
-    that explains it, "" where it passes.
+    That is on the inputs given if it is wrong there, else on the probe where it is worst: ``inputs``
+    says which. Every probe is computed in the ``dtype`` of the input and in float64, which sees more:
+    ``computed_in`` says in which the error shows (the input's own, if it does there).
+
+    max_abs_error   the largest error, and ``max_rel_error`` the largest relative one
+    worst_index     where the error is furthest beyond what rounding explains, with both values there,
+                    ``analytic`` and ``reference``; in a gradient of ``computed_shape``, since a probe
+                    may be longer than the input
+    ulps            the error there in units in the last place of ``computed_in``; rounding explains
+                    ``allowed_ulps``
+    errors          signed errors as a grid: :func:`handgrad.report.reduce_errors`
+    diagnosis       the kind of the finding that explains the error, "" where the gradient passes
     """
 
     name: str
@@ -77,6 +86,9 @@ class GradientDiff:
     diagnosis: str = ""
     inputs: str = "the inputs given"
     errors: tuple[tuple[float, ...], ...] | None = None
+    allowed_ulps: float = 0.0
+    computed_in: str = ""
+    computed_shape: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return dict(_plain(vars(self)))

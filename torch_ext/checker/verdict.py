@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from handgrad.checking.diagnosis import diagnose
 from handgrad.checking.differences import Difference
 from handgrad.checking.findings import CheckReport, Finding, GradientDiff, likeliest_first
-from torch_ext.checker.arrays import broadcasts
+from torch_ext.checker.arrays import as_dtype, broadcasts
 from torch_ext.checker.passes import Pass, Passes
 from torch_ext.checker.recorder import Raw
 
@@ -90,24 +91,47 @@ def _shapes(raw: Sequence[Raw]) -> list[Finding]:
 
 
 def _diff(name: str, v: Tensor, passes: Sequence[Pass], kind: str) -> GradientDiff:
-    """The pass in which the gradient of ``name`` is worst."""
-    worst = min(passes, key=lambda p: (p.differences[name].passed, -_ratio(p.differences[name])))
-    d = worst.differences[name]
+    """One pass's view: where the gradient is wrong, that of the inputs and the dtype given if it is wrong
+    there, too; else the worst."""
+
+    first = passes[0]
+
+    def order(p: Pass) -> tuple[bool, int, float]:
+        d = p.differences[name]
+        strange = (bool(p.probe.grown), p.probe.label != first.probe.label, p.dtype != first.dtype)
+        return d.passed, 0 if d.passed else 4 * strange[0] + 2 * strange[1] + strange[2], -_ratio(d)
+
+    shown = min(passes, key=order)
+    d, index, values = shown.differences[name], shown.differences[name].worst_index, shown.evidence
+    analytic: float | complex | None = d.analytic
+    reference: float | complex | None = d.reference
+    if v.is_complex() and index:
+        index = index[:-1]
+        a, t = values.analytic[name], values.truth[name]
+        analytic = None if a is None else complex(*a[index])
+        reference = complex(*t[index])
     return GradientDiff(
         name,
         tuple(v.shape),
-        str(v.dtype).removeprefix("torch."),
+        _dtype(v),
         d.passed and not kind,
         d.max_abs_error,
         d.max_rel_error,
         d.ulps,
-        d.worst_index,
-        d.analytic,
-        d.reference,
+        index,
+        analytic,
+        reference,
         kind,
-        worst.probe.label,
+        shown.probe.label,
         d.errors,
+        d.allowed_ulps,
+        _dtype(as_dtype(v.new_empty(0), getattr(torch, shown.dtype))),
+        tuple(shown.probe.variables[name].shape),
     )
+
+
+def _dtype(v: Tensor) -> str:
+    return str(v.dtype).removeprefix("torch.")
 
 
 def _ratio(d: Difference) -> float:
