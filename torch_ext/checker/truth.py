@@ -13,8 +13,8 @@ from torch.autograd import Function
 
 from handgrad._errors import InputError, require
 from handgrad.checking import directional_derivative
-from torch_ext.checker.arrays import Cotangents, array, as_dtype, normal, tensor
-from torch_ext.checker.recorder import applying
+from torch_ext.checker.arrays import Cotangents, array, as_dtype, differentiable, normal, tensor
+from torch_ext.checker.recorder import BackwardRaises, applying
 from torch_ext.checker.subject import Subject
 
 Outputs = list[np.ndarray]
@@ -37,6 +37,8 @@ class Truth:
         self.subject, self.native, self.numerical = subject, native, False
         self.errors: Gradients = {}  # of the numerical gradients last computed
         self.partial = False  # whether some elements have no numerical gradient
+        self.attached = True  # whether some output had a grad_fn
+        self.dtypes: list[torch.dtype] = []  # of the outputs
 
     @property
     def oracle(self) -> str:
@@ -48,7 +50,7 @@ class Truth:
     def outputs(
         self, variables: Mapping[str, Tensor], constants: Mapping[int, Any], dtype: torch.dtype
     ) -> list[Tensor]:
-        with applying(_as_formula) if self.native else nullcontext():
+        with applying(as_formula) if self.native else nullcontext():
             return self.subject.call(dict(variables), constants, dtype)
 
     def __call__(
@@ -64,6 +66,9 @@ class Truth:
         given = {n: v.clone() for n, v in leaves.items()}  # a forward pass may write into them
         with torch.enable_grad():
             outputs = self.outputs(given, constants, dtype)
+        if not self.native:
+            _require_same(outputs, cotangents)
+        self.attached, self.dtypes = any(y.requires_grad for y in outputs), [y.dtype for y in outputs]
         ends = [
             (y, as_dtype(dy, dtype).to(y.dtype))
             for y, dy in zip(outputs, cotangents, strict=True)
@@ -103,7 +108,17 @@ class Truth:
                     "give one that does."
                 ) from error
             self.numerical = True
+            self._require_float64(variables, constants)
             return
+        if not self.native:
+            for y, due in zip(self.dtypes, outputs, strict=True):
+                wide = due.dtype in (torch.float64, torch.complex128)
+                require(
+                    y == due.dtype if wide else (y.is_floating_point or y.is_complex) == differentiable(due),
+                    "a reference has outputs of the target's dtypes",
+                    f"{y} where the target's is {due.dtype}",
+                    "convert them",
+                )
         shapes = [y.shape for y in made], [array(y).shape for y in outputs]
         require(shapes[0] == shapes[1], "a reference has the target's outputs", *_described(*shapes))
         if not self.native or not vouching:
@@ -112,6 +127,18 @@ class Truth:
         self.numerical = all(
             self._disagrees(_shrunk(variables, g, part), cotangents, constants, g) for part in (0, 0.02, 0.05)
         )
+
+    def _require_float64(self, variables: Mapping[str, Tensor], constants: Mapping[int, Any]) -> None:
+        try:
+            with torch.no_grad():
+                self.outputs({n: v.clone() for n, v in variables.items()}, constants, torch.float64)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                "a target runs in float64, too, in which the truth is computed; "
+                f"received {sentence(error)}; let it take that dtype, or give a reference."
+            ) from error
 
     def _disagrees(
         self,
@@ -210,7 +237,22 @@ def _shrunk(variables: Mapping[str, Tensor], g: torch.Generator, part: float) ->
 
 def sentence(error: Exception) -> str:
     """An exception in one line."""
+    error = error.error if isinstance(error, BackwardRaises) else error
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _require_same(outputs: Sequence[Tensor], cotangents: Cotangents) -> None:
+    """As many outputs as incoming gradients, of their shapes, all real or complex alike."""
+    rule, do = "a reference has the target's outputs", "give one of the same function"
+    require(
+        len(outputs) == len(cotangents), rule, f"{len(outputs)} where the target has {len(cotangents)}", do
+    )
+    for y, dy in zip(outputs, cotangents, strict=True):
+        if dy is None:
+            continue
+        require(y.shape == dy.shape, rule, f"shape {tuple(y.shape)} where it is {tuple(dy.shape)}", do)
+        kinds = ["complex" if t.is_complex() else "real" for t in (y, dy)]
+        require(kinds[0] == kinds[1], rule, f"{kinds[0]} numbers where they are {kinds[1]}", do)
 
 
 def _described(made: Sequence[Any], due: Sequence[Any]) -> tuple[str, str]:
@@ -233,7 +275,7 @@ class _Context:
     save_for_forward = mark_dirty = mark_non_differentiable = set_materialize_grads = _ignore
 
 
-def _as_formula(cls: Any, *args: Any) -> Any:
+def as_formula(cls: Any, *args: Any) -> Any:
     """A custom Function's forward, for autograd to differentiate."""
     if cls.setup_context is not Function.setup_context:
         return cls.forward(*args)
