@@ -1,4 +1,4 @@
-"""Pictures for the HTML report, as inline SVG: heat maps, box strips and histograms.
+"""Distributions of errors for the HTML report, as inline SVG: box strips and histograms.
 
 Colours are CSS classes (``templates/report.css``), so that light, dark and print each have their
 own. Only numbers and escaped words enter the markup.
@@ -9,175 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from markupsafe import Markup, escape
 
-from handgrad.report.grid import flat_shape
-from handgrad.report.words import clean, number, signed
+from handgrad.report.words import clean, number
 
-Grid = tuple[tuple[float, ...], ...]
-
-# A cell's colour says its error's sign and, on a log scale, its size beside the largest one.
-_STEPS = (1 / 1000, 1 / 100, 1 / 30, 1 / 10, 1 / 3)
-_VALUES_FIT = (8, 6)  # at most so many rows and columns: the cells show their numbers
 _GUTTER = 32  # room beside a log axis, for what it cannot hold: exact, and not finite
 _LABEL = 66
 _FARTHEST = 8  # decades above 1 that an axis shows; larger values stand at its end
-
-
-# --- heat maps -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """A grid of signed errors, its legend and its words."""
-
-    svg: Markup
-    legend: Markup
-    caption: str
-
-
-def heat_map(errors: Grid, shape: tuple[int, ...]) -> HeatMap:
-    """``errors`` as `reduce_errors` gives them for a gradient of this shape."""
-    top, full = _largest(errors), _full(errors, shape)
-    caption = _caption(errors, full, top)
-    return HeatMap(_picture(errors, full, top, caption), _legend(errors, top), caption)
-
-
-def thumbnail(errors: Grid, shape: tuple[int, ...]) -> Markup:
-    """The heat map alone, small."""
-    top, full = _largest(errors), _full(errors, shape)
-    return _picture(errors, None, top, _caption(errors, full, top))
-
-
-def _largest(errors: Grid) -> float:
-    return max((abs(e) for row in errors for e in row if math.isfinite(e)), default=0.0)
-
-
-def _full(errors: Grid, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of the array that a grid shows; the grid's own where they don't fit."""
-    rows, columns = len(errors), max(map(len, errors), default=0)
-    full = flat_shape(shape)
-    return full if full[0] >= rows and full[1] >= columns else (rows, columns)
-
-
-def _picture(errors: Grid, full: tuple[int, int] | None, top: float, caption: str) -> Markup:
-    rows, columns = len(errors), max(map(len, errors), default=0)
-    shows_values = full is not None and rows <= _VALUES_FIT[0] and columns <= _VALUES_FIT[1]
-    wide = 76.0 if shows_values else min(28.0, max(10.0, 320 / max(columns, 1)))
-    high = 26.0 if shows_values else min(28.0, max(8.0, 260 / max(rows, 1)))
-    width, height = columns * wide, rows * high
-    runs: dict[str, list[str]] = {}
-    crosses, rings, texts = [], [], []
-    for y, row in enumerate(errors):
-        x = 0
-        for shade, run in groupby(row, lambda e: _shade(e, top)):
-            length = len(list(run))
-            if shade != "z":
-                runs.setdefault(shade, []).append(f"M{x} {y}h{length}")
-            x += length
-        for x, e in enumerate(row):
-            if math.isnan(e) and not shows_values:
-                crosses.append(f"M{x} {y}l1 1m-1 0l1-1")
-            if math.isinf(e) and not shows_values:
-                rings.append(f"M{x + 0.5:g} {y + 0.25:g}v.5")
-            if shows_values:
-                middle, base = (x + 0.5) * wide, (y + 0.5) * high
-                texts.append(
-                    f'<text class="t-{_shade(e, top)}" x="{middle:g}" y="{base:g}">{_signed(e)}</text>'
-                )
-    paths = "".join(f'<path class="s-{shade}" d="{"".join(d)}"/>' for shade, d in sorted(runs.items()))
-    lines = "".join(f"M0 {y}h{columns}" for y in range(1, rows))
-    lines += "".join(f"M{x} 0v{rows}" for x in range(1, columns))
-    marks = f'<path class="cross" d="{"".join(crosses)}"/>' if crosses else ""
-    marks += f'<path class="dot" d="{"".join(rings)}"/>' if rings else ""
-    data = ""
-    if full is not None:  # what the script shows for the cell under the pointer
-        values = ";".join(" ".join(_signed(e) for e in row) for row in errors)
-        data = f' data-rows="{full[0]}" data-columns="{full[1]}" data-values="{values}"'
-    return Markup(
-        f'<svg class="heat" role="img" aria-label="{escape(caption)}" viewBox="0 0 {width:g} {height:g}" '
-        f'width="{width:g}" height="{height:g}"{data}><g transform="scale({wide:g} {high:g})">'
-        f'<path class="s-z" d="M0 0h{columns}v{rows}h-{columns}z"/>'
-        f'<g class="runs" transform="translate(0 .5)">{paths}</g>{marks}<path class="rules" d="{lines}"/>'
-        f"</g>{''.join(texts)}{_worst_frame(errors, wide, high)}</svg>"
-    )
-
-
-def _worst_frame(errors: Grid, wide: float, high: float) -> str:
-    cells = [(_size(e), -y, -x) for y, row in enumerate(errors) for x, e in enumerate(row)]
-    size, y, x = max(cells, default=(0.0, 0, 0))
-    if not size:
-        return ""
-    return (
-        f'<rect class="frame" x="{-x * wide + 1:g}" y="{-y * high + 1:g}" '
-        f'width="{wide - 2:g}" height="{high - 2:g}"/>'
-    )
-
-
-def _legend(errors: Grid, top: float) -> Markup:
-    flat = [e for row in errors for e in row]
-    parts = []
-    if top:
-        shades = [f"n{i}" for i in range(5, 0, -1)] + ["z"] + [f"p{i}" for i in range(1, 6)]
-        wide = 24
-        swatches = "".join(
-            f'<rect class="f-{shade}" x="{30 + i * wide}" y="1" width="{wide}" height="12"/>'
-            for i, shade in enumerate(shades)
-        )
-        labels = ((0, -top), (3, -top / 30), (5.5, 0.0), (8, top / 30), (11, top))
-        texts = "".join(
-            f'<text x="{30 + at * wide:g}" y="26">{number(e, 2) if e == 0 else f"{e:+.2g}"}</text>'
-            for at, e in labels
-        )
-        words = f"Colours from {-top:+.2g} over 0 to {top:+.2g}, on a log scale"
-        parts.append(
-            f'<svg class="legend" role="img" aria-label="{words}" viewBox="0 0 324 30" width="324" '
-            f'height="30">{swatches}{texts}</svg>'
-        )
-    for kind, count in (
-        ("NaN", sum(map(math.isnan, flat))),
-        ("infinite", sum(map(math.isinf, flat))),
-    ):
-        if count:
-            mark = '<path class="cross" d="M0 0l12 12m-12 0l12-12"/>' if kind == "NaN" else ""
-            dot = '<path class="dot" d="M6 3v6"/>' if kind == "infinite" else ""
-            shade = "f-nan" if kind == "NaN" else "f-p5"
-            parts.append(
-                f'<span class="key"><svg aria-hidden="true" width="12" height="12">'
-                f'<rect class="{shade}" width="12" height="12"/>{mark}{dot}</svg> {kind}: {count:,}</span>'
-            )
-    return Markup("".join(parts))
-
-
-def _caption(errors: Grid, full: tuple[int, int], top: float) -> str:
-    rows, columns = len(errors), max(map(len, errors), default=0)
-    text = f"Signed error, hand minus true: {full[0]:,} × {full[1]:,}"
-    if full != (rows, columns):
-        text += f", shown as {rows} × {columns} blocks, each by its worst element"
-    strange = sum(not math.isfinite(e) for row in errors for e in row)
-    text += f"; largest {number(top)}" if top else ""
-    return text + (f"; {strange:,} not finite" if strange else "") + "."
-
-
-def _shade(error: float, top: float) -> str:
-    if math.isnan(error):
-        return "nan"
-    share = 1.0 if math.isinf(error) else abs(error) / top if top else 0.0
-    level = sum(share > step for step in _STEPS)
-    return "z" if level == 0 else f"{'n' if error < 0 else 'p'}{level}"
-
-
-def _size(error: float) -> float:
-    return math.inf if math.isnan(error) else abs(error)
-
-
-def _signed(error: float) -> str:
-    return "0" if error == 0 else "NaN" if math.isnan(error) else signed(error)
-
-
-# --- distributions -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

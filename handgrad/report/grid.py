@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+Grid = tuple[tuple[float, ...], ...]
+
 LIMIT = 32
 
 
-def reduce_errors(errors: Any, limit: int = LIMIT) -> tuple[tuple[float, ...], ...] | None:
+def reduce_errors(errors: Any, limit: int = LIMIT) -> Grid | None:
     """Signed errors of any shape as a grid of at most ``limit`` x ``limit`` numbers.
 
     The last axis gives the columns, all axes before it the rows. Each cell holds the error
@@ -32,6 +34,26 @@ def reduce_errors(errors: Any, limit: int = LIMIT) -> tuple[tuple[float, ...], .
 def flat_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     """How many rows and columns an array of this shape has in a grid."""
     return int(np.prod(shape[:-1], dtype=np.int64)), shape[-1] if shape else 1
+
+
+def shown_shape(errors: Grid, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of the array that a grid shows; the grid's own where they don't fit."""
+    rows, columns = len(errors), max(map(len, errors), default=0)
+    full = flat_shape(shape)
+    return full if full[0] >= rows and full[1] >= columns else (rows, columns)
+
+
+def first_indices(errors: Grid, shape: tuple[int, ...]) -> tuple[list[str], list[str]]:
+    """Of each row and each column of a grid the first index it holds, such as ``2,0`` and ``5``.
+
+    Rows of an array with one axis have no index.
+    """
+    full = shown_shape(errors, shape)
+    leading = shape[:-1] if flat_shape(shape) == full else full[:1]
+    down = [first for first, _ in edges(full[0], len(errors))]
+    across = [first for first, _ in edges(full[1], max(map(len, errors), default=0))]
+    rows = [",".join(map(str, np.unravel_index(i, leading))) if leading else "" for i in down]
+    return rows, list(map(str, across))
 
 
 def edges(length: int, parts: int) -> list[tuple[int, int]]:

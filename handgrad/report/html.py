@@ -15,8 +15,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from handgrad.report import words
-from handgrad.report._charts import Axis, HeatMap, axis_labels, heat_map, histogram, strips, thumbnail
+from handgrad.report._charts import Axis, axis_labels, histogram, strips
 from handgrad.report._errors import ReportError
+from handgrad.report._heat import HeatMap, heat_map, thumbnail
 from handgrad.report.record import Check, Example, Record, Tally, alike, severity, split
 
 _CARDS = 40  # failures shown in full, each with a heat map ...
@@ -38,7 +39,7 @@ def to_html(record: Record, *, derivation_url: str = "") -> str:
     other. Without it, derivations are named but not linked.
     """
     _check_url(derivation_url)
-    style, script = _file("report.css"), _file("report.js")
+    script = _file("report.js")
     ratios = [c.ratio for c in record.checks if c.ratio is not None]
     ulps = [size for c in record.checks if (size := _ulps(c)) is not None]
     axes = {
@@ -46,8 +47,8 @@ def to_html(record: Record, *, derivation_url: str = "") -> str:
         "ulps": Axis.of(ulps, _STRIP, limit=False),
     }
     failing = _failing_places(record)
-    page = _environment().get_template("report.html.j2")
-    text = page.render(
+    return render(
+        "report.html.j2",
         record=record,
         verdict=words.verdict(record),
         counts=record.counts,
@@ -61,11 +62,14 @@ def to_html(record: Record, *, derivation_url: str = "") -> str:
         axes={name: axis_labels(axis) for name, axis in axes.items()},
         named_axis=axis_labels(axes["ratio"], named=True),
         link=lambda layer: _link(derivation_url, layer),
-        style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    return words.clean(text)
+
+
+def render(template: str, **values: Any) -> str:
+    """One of the templates, filled; it escapes what it is given."""
+    return words.clean(_environment().get_template(template).render(values))
 
 
 # --- what fails ----------------------------------------------------------------------
