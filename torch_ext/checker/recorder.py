@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 from torch.autograd.function import _SingleLevelFunction
 
 
@@ -35,15 +37,37 @@ class Raw:
             self.wrong_dtypes[name] = (str(dx.dtype), str(x.dtype))
 
 
+class BackwardRaises(Exception):
+    """The forward pass ran, and ``where``, a backward, raised ``error``; its text is that of ``error``."""
+
+    def __init__(self, where: str, error: Exception) -> None:
+        super().__init__(str(error))
+        self.where, self.error = where, error
+
+
 @contextmanager
 def applying(apply: Callable[..., Any]) -> Iterator[None]:
-    """Every custom Function is called by ``apply(cls, *args)``, also through a bound ``apply`` kept
-    from before: all of them look it up in this base class at last."""
-    _SingleLevelFunction.apply = classmethod(apply)  # type: ignore[attr-defined]
+    """Every custom Function is called by ``apply(cls, *args)`` in this thread, also through a bound ``apply``
+    kept from before: all of them look it up in this base class at last."""
+    thread = get_ident()
+
+    def here(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return (apply if get_ident() == thread else native_apply)(cls, *args, **kwargs)
+
+    before = vars(_SingleLevelFunction).get("apply")
     try:
+        _SingleLevelFunction.apply = classmethod(here)  # type: ignore[attr-defined]
         yield
     finally:
-        del _SingleLevelFunction.apply  # type: ignore[attr-defined]
+        put_back(_SingleLevelFunction, "apply", before)
+
+
+def put_back(owner: Any, name: str, before: Any) -> None:
+    """An attribute of a class as it was; None: it had none of its own."""
+    if before is not None:
+        setattr(owner, name, before)
+    elif name in vars(owner):
+        delattr(owner, name)
 
 
 def native_apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -57,6 +81,8 @@ class Recorder:
     def __init__(self, leaves: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
         self.raw = Raw()
         self.leaves, self.before = leaves, before
+        self.raised = "backward"  # the one that raised, where one did
+        self.packed: set[Any] = set()  # nodes whose saved tensors may be asked for once, as in a checkpoint
         self.tensors: dict[Any, list[bool]] = {}  # of each node, which arguments of its Function are tensors
 
     @contextmanager
@@ -68,6 +94,8 @@ class Recorder:
             first = y if isinstance(y, Tensor) else next((o for o in y if isinstance(o, Tensor)), None)
             if first is not None and first.grad_fn is not None:
                 self.tensors[first.grad_fn] = [isinstance(a, Tensor) for a in args]
+                if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+                    self.packed.add(first.grad_fn)
             return y
 
         with applying(apply):
@@ -116,29 +144,33 @@ class Recorder:
         for node in custom_nodes(outputs):
             due.setdefault(node._forward_cls, {})[node] = node.next_functions
         self.raw.custom = bool(due)
-        originals = {cls: cls.__dict__.get("backward") for cls in due}
+        named = {cls: "backward" if cls.vjp is Function.vjp else "vjp" for cls in due}  # type: ignore[attr-defined]
+        originals = {cls: vars(cls).get(name) for cls, name in named.items()}
         try:
-            for cls in due:
-                cls.backward = staticmethod(self._watched(cls, cls.backward, due[cls]))  # type: ignore[attr-defined]
+            for cls, name in named.items():
+                setattr(cls, name, staticmethod(self._watched(cls, getattr(cls, name), due[cls])))
             yield
         finally:
-            for cls, original in originals.items():
-                if original is None:
-                    del cls.backward  # type: ignore[attr-defined]
-                else:
-                    cls.backward = original  # type: ignore[attr-defined]
+            for cls, name in named.items():
+                put_back(cls, name, originals[cls])
 
     def _watched(self, cls: type, backward: Any, edges: Mapping[Any, Any]) -> Any:
         def watched(ctx: Any, *grads: Any) -> Any:
+            if ctx not in edges:  # another graph
+                return backward(ctx, *grads)
             try:
-                saved = ctx.saved_tensors
+                saved = () if ctx in self.packed else ctx.saved_tensors
             except RuntimeError:  # changed in place: the engine will say so
                 saved = ()
             kept = self.keep([saved, list(vars(ctx).values()) if hasattr(ctx, "__dict__") else []], grads)
-            returned = backward(ctx, *grads)
+            try:
+                returned = backward(ctx, *grads)
+            except Exception:
+                self.raised = f"{cls.__name__}.backward"
+                raise
             self.compare(kept)
             listed = returned if isinstance(returned, tuple | list) else (returned,)
-            due = list(edges.get(ctx, ()))
+            due = list(edges[ctx])
             for i, (dx, (node, slot)) in enumerate(
                 zip(self._of_tensors(ctx, listed, due), due, strict=False)
             ):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from handgrad._errors import require
 from handgrad.checking.findings import CheckReport
@@ -14,8 +14,12 @@ from torch_ext.checker import probes as points
 from torch_ext.checker.arrays import widened
 from torch_ext.checker.budget import Budget
 from torch_ext.checker.constants import indices, thresholds
+from torch_ext.checker.guard import undisturbed
+from torch_ext.checker.inputs import require_variables, varies, whole_number
 from torch_ext.checker.passes import Passes
 from torch_ext.checker.probes import Probe
+from torch_ext.checker.recorder import BackwardRaises
+from torch_ext.checker.remarks import notes, raised
 from torch_ext.checker.subject import Subject
 from torch_ext.checker.truth import Truth
 from torch_ext.checker.unusual import along_directions, layouts, partial, repeated
@@ -43,22 +47,27 @@ def check(
                 kink every value between the one-sided derivatives is right
     seed        fixes every random number: the same seed gives the same report
     probes      also try other inputs of the same shapes and kinds (default)
-    budget      forward passes that a right target may take. Without one: as many as there is to try for
-                small inputs, 60 from 2,000 elements on, 10 from a million on
+    budget      forward passes that a right target may take, at least 1; the inputs given are looked at in
+                any case. Without one: as many as there is to try for small inputs, 60 from 2,000 elements
+                on, 10 from a million on
 
-    Nothing of the caller's is changed: inputs, ``.grad``, buffers, random state. Raises InputError
-    where nothing can be checked.
+    Nothing of the caller's is changed: inputs, ``.grad``, modules and tensors that the target reaches,
+    random state, PyTorch's modes. PyTorch's, Python's and NumPy's global generators are seeded alike for
+    each call. One check runs at a time in a process. Raises InputError where nothing can be checked;
+    ``docs/errors-of-use.md`` says what is an error of use, and what a finding.
     """
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")
-        return _checked(target, inputs, reference, seed, probes, budget)
+    seed = whole_number("seed", seed, 0, 2**63 - 64)
+    budget = None if budget is None else whole_number("budget", budget, 1, 2**63)
+    objects = [x for x in inputs if not isinstance(x, Tensor)] if isinstance(inputs, tuple | list) else []
+    with undisturbed(target, reference, *objects):
+        return _checked(target, inputs, reference, seed, bool(probes), budget)
 
 
 def _checked(
     target: Any, inputs: Sequence[Any], reference: Any, seed: int, probing: bool, budget: int | None
 ) -> CheckReport:
     subject = Subject(target, inputs, seed)
-    _differentiable(subject)
+    require_variables(list(subject.variables), inputs)
     if reference is None:
         truth = Truth(subject, native=True)
     else:
@@ -66,12 +75,15 @@ def _checked(
     constants = {
         i: x
         for i, (n, x) in enumerate(zip(subject.argument_names, subject.arguments, strict=True))
-        if n not in subject.variables
+        if n not in subject.variables and varies(x)
     }
     passes = Passes(subject, truth, seed)
     given = Probe("the inputs given", {n: widened(v) for n, v in subject.variables.items()}, constants)
     left = Budget(subject, given, budget)
-    first = passes.given(given, vouching=left.allows(30))
+    try:
+        first = passes.given(given, vouching=left.allows(30))
+    except BackwardRaises as error:
+        return raised(subject, error, seed)
     exact = first
     if passes.low != "float64" and left.allows(3):
         exact = passes.at(given, "float64") or first
@@ -83,23 +95,7 @@ def _checked(
     if probing and left.allows(3):
         _probe(passes, given, reference is not None, left)
     found += partial(subject, exact, left)
-    return verdict(passes, [*found, *passes.found])
-
-
-def _differentiable(subject: Subject) -> None:
-    require(
-        bool(subject.variables),
-        "a check needs at least one floating or complex input (or parameter) that requires a gradient",
-        "none",
-        "create it with requires_grad=True",
-    )
-    for n, v in subject.variables.items():
-        require(
-            bool(torch.isfinite(v).all()),
-            "the inputs given are finite",
-            f"NaN or infinity in {n}",
-            "check finite inputs; probes try the others",
-        )
+    return replace(verdict(passes, [*found, *passes.found]), notes=notes(passes))
 
 
 def _matched(reference: Subject, target: Subject) -> Subject:

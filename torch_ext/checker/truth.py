@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._functorch import autograd_function
 from torch.autograd import Function
+from torch.utils.checkpoint import CheckpointFunction
 
 from handgrad._errors import InputError, require
 from handgrad.checking import directional_derivative
@@ -17,6 +20,7 @@ from torch_ext.checker.arrays import Cotangents, array, as_dtype, differentiable
 from torch_ext.checker.recorder import BackwardRaises, applying
 from torch_ext.checker.subject import Subject
 
+transforms: Any = autograd_function
 Outputs = list[np.ndarray]
 Gradients = dict[str, np.ndarray]
 
@@ -50,7 +54,7 @@ class Truth:
     def outputs(
         self, variables: Mapping[str, Tensor], constants: Mapping[int, Any], dtype: torch.dtype
     ) -> list[Tensor]:
-        with applying(as_formula) if self.native else nullcontext():
+        with formulas() if self.native else nullcontext():
             return self.subject.call(dict(variables), constants, dtype)
 
     def __call__(
@@ -76,9 +80,10 @@ class Truth:
         ]
         found: Sequence[Tensor | None] = [None] * len(leaves)
         if ends:
-            found = torch.autograd.grad(
-                [y for y, _ in ends], list(leaves.values()), [dy for _, dy in ends], allow_unused=True
-            )
+            with formulas() if self.native else nullcontext():  # a checkpoint computes them again
+                found = torch.autograd.grad(
+                    [y for y, _ in ends], list(leaves.values()), [dy for _, dy in ends], allow_unused=True
+                )
         gradients = {
             n: array(torch.zeros_like(leaves[n]) if dx is None else dx)
             for n, dx in zip(leaves, found, strict=True)
@@ -275,8 +280,23 @@ class _Context:
     save_for_forward = mark_dirty = mark_non_differentiable = set_materialize_grads = _ignore
 
 
-def as_formula(cls: Any, *args: Any) -> Any:
+@contextmanager
+def formulas() -> Iterator[None]:
+    """Within it every custom Function is its forward's formula, inside torch.func's transforms, too; what is
+    compiled runs as it is written."""
+    with ExitStack() as stack:
+        stack.enter_context(applying(as_formula))
+        stack.callback(setattr, transforms, "custom_function_call", transforms.custom_function_call)
+        transforms.custom_function_call = as_formula
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+def as_formula(cls: Any, *args: Any, **_: Any) -> Any:
     """A custom Function's forward, for autograd to differentiate."""
+    if cls is CheckpointFunction:  # its arguments: a function, whether to keep the random state, the inputs
+        return args[0](*args[2:])
     if cls.setup_context is not Function.setup_context:
         return cls.forward(*args)
     return cls.forward(_Context(tuple(isinstance(a, Tensor) and a.requires_grad for a in args)), *args)
