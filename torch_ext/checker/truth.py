@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch._functorch import autograd_function
 from torch.autograd import Function
+from torch.autograd import function as autograd_function
 from torch.utils.checkpoint import CheckpointFunction
 
 from handgrad._errors import InputError, require
