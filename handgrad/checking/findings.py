@@ -128,26 +128,15 @@ class CheckReport:
             raise GradientMismatch(str(self))
 
     def __str__(self) -> str:
-        count = len(self.diffs)
-        if self.passed:
-            head = f"{self.target}: {count} gradient{'s' * (count != 1)} right to within rounding"
-            return "\n".join([f"{head} ({self.oracle})", *map(_line, self.diffs), *self.notes])
-        lines = [f"{self.target}: wrong ({self.oracle})"]
-        for finding in self.findings:
-            lines.append(f"  {finding.kind}: {finding.where}")
-            lines.append(f"    {finding.message}")
-        return "\n".join([*lines, *map(_line, self.diffs), *self.notes])
+        from handgrad.checking.display import to_text
 
+        return to_text(self, colour=False, width=100).rstrip()
 
-def _line(diff: GradientDiff) -> str:
-    size = " × ".join(map(str, diff.shape)) or "scalar"
-    head = f"  {'ok   ' if diff.passed else 'WRONG'} d_{diff.name} ({size}, {diff.dtype})"
-    if diff.passed or diff.worst_index is None:
-        return head
-    return (
-        f"{head}: {diff.analytic!r} where {diff.reference!r} is right, at {list(diff.worst_index)} "
-        f"on {diff.inputs} (error {diff.max_abs_error:.3g}, {diff.ulps:.3g} ulps)"
-    )
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from handgrad.checking.display import to_html
+
+        return to_html(self)
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from handgrad._errors import InputError, require
+from handgrad.checking.display import to_text
 from handgrad.cli import require_torch
 
 DTYPES = ("float64", "float32", "bfloat16", "float16", "complex128", "complex64")
@@ -73,7 +74,9 @@ def command(
         None if reference is None else _callable(_load(reference, "reference")),
         seed=seed,
     )
-    click.echo(json.dumps(report.to_dict(), ensure_ascii=False, indent=1) if as_json else str(report))
+    click.echo(
+        json.dumps(report.to_dict(), ensure_ascii=False, indent=1) if as_json else to_text(report).rstrip()
+    )
     sys.exit(0 if report.passed else 1)
 
 

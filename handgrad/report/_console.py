@@ -32,7 +32,7 @@ def rendered(parts: Iterable[RenderableType], colour: bool | None, width: int | 
         width=width or columns(),
         force_terminal=coloured,
         no_color=not coloured,
-        color_system="standard" if coloured else None,
+        color_system=(screen.color_system or "256") if coloured else None,  # type: ignore[arg-type]
         legacy_windows=False,
         highlight=False,
         _environ={},

@@ -15,8 +15,9 @@ from markupsafe import Markup, escape
 from handgrad.report.grid import Grid, first_indices, shown_shape
 from handgrad.report.words import number, signed
 
-# A cell's colour says its error's sign and, on a log scale, its size beside the largest one.
-STEPS = (1 / 1000, 1 / 100, 1 / 30, 1 / 10, 1 / 3)
+# A cell's colour says its error's sign and, on a log scale, its size beside the largest one. However small
+# an error is, its cell has another colour than what is right.
+STEPS = (0.0, 1 / 100, 1 / 30, 1 / 10, 1 / 3)
 VALUES_FIT = (8, 6)  # at most so many rows and columns: the cells show their numbers
 _CHARACTER = 6.2  # pixels of a label
 _APART = 12.0  # pixels from one row's label to the next
@@ -70,9 +71,11 @@ def caption(errors: Grid, shape: tuple[int, ...]) -> str:
     """What is drawn, in words."""
     full, top = shown_shape(errors, shape), largest(errors)
     rows, columns = len(errors), max(map(len, errors), default=0)
-    text = f"Signed error, hand minus true: {full[0]:,} × {full[1]:,}"
+    flat = len(shape) == 1 and full == (1, *shape)
+    text = "Signed error, hand minus true: " + (f"{full[1]:,}" if flat else f"{full[0]:,} × {full[1]:,}")
     if full != (rows, columns):
-        text += f", shown as {rows} × {columns} blocks, each by its worst element"
+        blocks = f"{columns}" if flat else f"{rows} × {columns}"
+        text += f", shown as {blocks} blocks, each by its worst element"
     if len(shape) > 2:
         text += f"; rows are axes 0 to {len(shape) - 2}, columns axis {len(shape) - 1}"
     strange = sum(not math.isfinite(e) for row in errors for e in row)

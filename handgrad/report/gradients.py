@@ -15,7 +15,10 @@ def to_checks(report: CheckReport, name: str) -> Iterator[Check]:
 
     ``name`` tells this report from others: the ids begin with it.
     """
-    messages = {f.where: f"{f.kind}: {f.message}" for f in reversed(report.findings)}
+    messages: dict[str, str] = {}
+    for f in report.findings:
+        text = f"{f.kind}: {f.message}"
+        messages[f.where] = f"{messages[f.where]}\n{text}" if f.where in messages else text
     for diff in report.diffs:
         yield _check(diff, report, name, messages.pop(diff.name, ""))
     for where, message in messages.items():
@@ -31,26 +34,37 @@ def to_checks(report: CheckReport, name: str) -> Iterator[Check]:
 
 
 def _check(diff: GradientDiff, report: CheckReport, name: str, message: str) -> Check:
+    analytic, reference = _parts(diff)
+    measured = diff.passed or diff.worst_index is not None  # a wrong shape has no error to measure
     return Check(
         id=f"{name} / d_{diff.name}",
         group=GROUP,
         passed=diff.passed and not message,
         case=report.target,
         library="torch",
-        dtype=diff.dtype,
+        dtype=diff.computed_in or diff.dtype,
         oracle=report.oracle,
         argument=f"d_{diff.name}",
-        shape=diff.shape,
-        max_abs_error=diff.max_abs_error,
-        max_rel_error=diff.max_rel_error,
-        ulps=diff.ulps,
+        shape=diff.computed_shape or diff.shape,
+        max_abs_error=diff.max_abs_error if measured else None,
+        max_rel_error=diff.max_rel_error if measured else None,
+        ulps=diff.ulps if measured else None,
+        allowed_ulps=diff.allowed_ulps if measured else None,
         worst_index=diff.worst_index,
-        analytic=_real(diff.analytic),
-        reference=_real(diff.reference),
+        analytic=analytic,
+        reference=reference,
         errors=diff.errors,
         message=message,
     )
 
 
+def _parts(diff: GradientDiff) -> tuple[float | None, float | None]:
+    """Both values; of complex ones the parts, real or imaginary, that differ more."""
+    a, t = diff.analytic, diff.reference
+    if not isinstance(a, complex) or not isinstance(t, complex):
+        return _real(a), _real(t)
+    return (a.imag, t.imag) if abs(a.imag - t.imag) > abs(a.real - t.real) else (a.real, t.real)
+
+
 def _real(value: float | complex | None) -> float | None:
-    return abs(value) if isinstance(value, complex) else value
+    return value.real if isinstance(value, complex) else value
