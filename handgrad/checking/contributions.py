@@ -44,13 +44,15 @@ def by_output(case: Case) -> Finding | None:
     if not off or len(off) == table.shape[1]:
         return None
     k = off[0]
-    how = "in no simple way" if np.isnan(table[0, k]) else f"{table[0, k]:.6g} times"
+    if np.isnan(table[:, k]).any():
+        return None
+    how = f"{table[0, k]:.6g} times"
     return Finding(
         "missing-term",
         case.name,
         f"the gradient of {case.name} is a sum over the outputs, and that of output {k} counts {how}: add "
         f"what grad_output {k} contributes, once",
-        {"term": f"grad_output {k}", "coefficient": None if np.isnan(table[0, k]) else table[0, k]},
+        {"term": f"grad_output {k}", "coefficient": table[0, k]},
     )
 
 

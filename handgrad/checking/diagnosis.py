@@ -8,6 +8,7 @@ evidence, among them directions that did not suggest it; where none does, the an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import combinations
 
@@ -18,9 +19,10 @@ from handgrad.checking.contributions import by_output, dropped, masked, reordere
 from handgrad.checking.evidence import Case, Evidence, forgive_rounding, near, of, true_gradient
 from handgrad.checking.findings import Finding
 from handgrad.checking.jacobians import between, ignored, inner_factor, low_rank, rounded, share_factor
-from handgrad.checking.regions import local, region
+from handgrad.checking.regions import local, region, region_of_outputs
 from handgrad.checking.terms import constant_ratio, missing_factor, missing_term, offset, smooth_along
 
+_PASSES = 6  # that are done again for one output alone
 _GROUPS = 3  # of shapes that are looked at, where the first ones show no known mistake
 
 
@@ -47,7 +49,7 @@ def _diagnosed(case: Case) -> Finding | None:
     name = case.name
     shaped = all(a is None or a.shape == e.truth[name].shape for e in case.wrong for a in [e.analytic[name]])
     finite = [e for e in case.wrong if _wrong_though_finite(e, name)]
-    if shaped and not any(e.usual(name, case.given) for e in finite):
+    if shaped and not any(e.usual(name) for e in finite):
         finding = _not_finite(case)
         if finding is not None:
             return finding
@@ -65,7 +67,8 @@ def _diagnosed(case: Case) -> Finding | None:
     return Finding(
         "unknown",
         name,
-        f"the gradient of {name} is wrong in no way known here: neither {', nor '.join(tried)} explains it",
+        f"the gradient of {name} is wrong in no way known here; none of {len(tried)} explanations fits, from "
+        f"{tried[0]} to {tried[-1]}",
         {"excluded": tried},
     )
 
@@ -302,6 +305,37 @@ def _same_values(e: Evidence, name: str) -> bool:
     )
 
 
+# --- several outputs --------------------------------------------------------------------------
+
+
+def _through_one_output(case: Case) -> Finding | None:
+    """What comes through one of several outputs is wrong in a known way."""
+    count = sum(dy is not None for dy in case.wrong[0].cotangents)
+    if count < 2:
+        return None
+    for k in range(len(case.wrong[0].cotangents)):
+        seen = [e.through(k, case.name) for e in (*case.usual_wrong[:_PASSES], *case.all[:_PASSES])]
+        alone = [e for e in seen if e is not None]
+        if not any(np.any(e.wrong(case.name)) for e in alone):
+            continue
+        finding = _diagnosed(Case(case.name, alone, case.given))
+        if finding is not None and finding.kind == "zero":
+            return Finding(
+                "missing-term",
+                case.name,
+                f"the gradient of {case.name} is a sum over the outputs, and nothing comes from output {k}: "
+                f"add what grad_output {k} contributes",
+                {"term": f"grad_output {k}", "coefficient": 0.0},
+            )
+        if finding is not None and finding.kind != "unknown":
+            return replace(
+                finding,
+                message=f"in what comes from output {k}: {finding.message}",
+                details={**finding.details, "output": k},
+            )
+    return None
+
+
 # --- sums -------------------------------------------------------------------------------------
 
 
@@ -353,8 +387,10 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("offset", offset),
     ("another sum", summed_wrongly),
     ("outputs", by_output),
+    ("one of several outputs", _through_one_output),
     ("transpose of grad_output", _transposed_cotangent),
     ("outputs in another order", reordered),
+    ("a region of outputs", region_of_outputs),
     ("missing contributions", dropped),
     ("local", local),
     ("region", region),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,34 @@ class Evidence:
         dys = [None if dy is None else rng.normal(size=dy.shape) for dy in self.cotangents]
         return self.backward(dys)[name], self.vjp(dys)[name]
 
+    def through(self, k: int, name: str) -> Evidence | None:
+        """The same pass with an incoming gradient for output ``k`` alone, which comes first then."""
+        dy, backward, vjp = self.cotangents[k], self.backward, self.vjp
+        if dy is None or backward is None:
+            return None
+
+        def alone(dys: Cotangents) -> list[np.ndarray | None]:
+            return [
+                None if d is None else dys[0] if j == k else np.zeros_like(d)
+                for j, d in enumerate(self.cotangents)
+            ]
+
+        try:
+            a, t = backward(alone([dy]))[name], vjp(alone([dy]))[name]
+        except Exception:  # a target may refuse such incoming gradients
+            return None
+        return replace(
+            self,
+            analytic={**self.analytic, name: a},
+            truth={**self.truth, name: t},
+            outputs=[self.outputs[k], *(y for j, y in enumerate(self.outputs) if j != k)],
+            cotangents=[dy],
+            vjp=lambda dys: vjp(alone(dys)),
+            backward=lambda dys: backward(alone(dys)),
+            shares={},
+            coarse=set(self.coarse),
+        )
+
     def explains(self, name: str, candidate: np.ndarray, scale: float = 1.0) -> bool:
         """Whether ``candidate`` is the analytic gradient to within rounding."""
         a = self.analytic[name]
@@ -115,6 +145,22 @@ def cotangent(e: Evidence) -> np.ndarray:
 def of(f: Callable[..., np.ndarray], *quantities: Quantity) -> Quantity:
     """``f`` of quantities, as a quantity."""
     return lambda e: np.asarray(f(*(q(e) for q in quantities)))
+
+
+def placements(own: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """Ways to lay an array out over ``shape``: its axes in order, along axes of the same length; the way
+    that broadcasting does it comes first."""
+    ways = list(combinations(range(len(shape)), len(own))) if len(own) <= len(shape) else []
+    for axes in reversed(ways):
+        if all(n in (1, shape[a]) for n, a in zip(own, axes, strict=True)):
+            yield partial(_laid_out, axes, len(shape))
+
+
+def _laid_out(axes: tuple[int, ...], ndim: int, v: np.ndarray) -> np.ndarray:
+    full = [1] * ndim
+    for n, a in zip(v.shape, axes, strict=True):
+        full[a] = n
+    return v.reshape(full)
 
 
 def _in_domain(x: np.ndarray, given: np.ndarray) -> bool:

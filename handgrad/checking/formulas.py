@@ -7,16 +7,15 @@ c f(u)^p g(v)^q of the usual functions of the inputs and outputs. The shorter fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 from math import erf
 
 import numpy as np
 
 from handgrad.checking import jacobians
-from handgrad.checking.evidence import Case, Evidence
+from handgrad.checking.evidence import Case, Evidence, placements
 from handgrad.checking.findings import Finding
 
 Fits = Callable[[np.ndarray], bool]  # whether values at all points agree where digits are few
@@ -67,6 +66,10 @@ class Numbers:
     values: np.ndarray  # one row a function
     per: str
 
+    @property
+    def signs(self) -> np.ndarray:
+        return np.array([word.startswith("sign ") for word in self.words])
+
 
 def numbers(case: Case) -> Numbers | None:
     """None where neither each output nor each element has one partner."""
@@ -100,7 +103,9 @@ def _table(e: Evidence, shape: tuple[int, ...]) -> tuple[list[str], np.ndarray]:
     """The functions of everything that broadcasts to ``shape``, flat."""
     named = [("y" if len(e.outputs) == 1 else f"y{i}", y) for i, y in enumerate(e.outputs)]
     named += list(e.inputs.items())
-    fitting = [(w, placed) for w, v in named for placed in _placed(v, shape)]
+    fitting = [
+        (w, np.broadcast_to(place(v), shape)) for w, v in named for place in placements(v.shape, shape)
+    ]
     inputs = [(w, v) for w, v in fitting if w in e.inputs]
     pairs = [(a, b) for k, a in enumerate(inputs) for b in inputs[k + 1 :] if a[0] != b[0]][:3]
     fitting = fitting[:5]
@@ -115,16 +120,6 @@ def _table(e: Evidence, shape: tuple[int, ...]) -> tuple[list[str], np.ndarray]:
     return words, np.array(values).reshape(len(values), int(np.prod(shape)))
 
 
-def _placed(v: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """``v`` laid out over ``shape``: its axes in order, along axes of the same length."""
-    for axes in combinations(range(len(shape)), v.ndim):
-        if all(n in (1, shape[a]) for n, a in zip(v.shape, axes, strict=True)):
-            full = [1] * len(shape)
-            for n, a in zip(v.shape, axes, strict=True):
-                full[a] = n
-            yield np.broadcast_to(v.reshape(full), shape)
-
-
 def _fit(target: np.ndarray, live: np.ndarray, n: Numbers, most: int, fits: Fits) -> tuple[str, float] | None:
     """(formula, c) with target = c f^p, or c f^p g^q where ``most`` is 2, at all points."""
     if live.sum() < _LEAST:
@@ -134,7 +129,7 @@ def _fit(target: np.ndarray, live: np.ndarray, n: Numbers, most: int, fits: Fits
         return None
     with np.errstate(all="ignore"):
         logs = np.log(np.abs(values))
-    usable = np.all(np.isfinite(logs), axis=1)
+    usable = np.all(np.isfinite(logs), axis=1) & (_distinct(values) | n.signs)
     index = np.flatnonzero(usable)
     if not index.size:
         return None
@@ -175,6 +170,13 @@ def _fit(target: np.ndarray, live: np.ndarray, n: Numbers, most: int, fits: Fits
             if found is not None:
                 return found
     return None
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """Rows of more than two values: of two, such as labels, any function makes any two others."""
+    with np.errstate(all="ignore"):
+        levels = np.sort(np.round(values, 9), axis=1)
+        return np.asarray(np.sum(np.diff(levels, axis=1) > 0, axis=1) > 1)
 
 
 def factor(case: Case, most: int = 1) -> Finding | None:

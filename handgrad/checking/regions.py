@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 
-from handgrad.checking.evidence import Case, Evidence, Quantity, given, of, output, true_gradient
+from handgrad.checking import jacobians
+from handgrad.checking.evidence import Case, Evidence, Quantity, given, of, output, placements, true_gradient
 from handgrad.checking.findings import Finding
+
+_LEAST = 3  # outputs of either kind
+_SHARP = 1e-3  # of the largest error
 
 
 def _live(e: Evidence, name: str) -> np.ndarray:
@@ -31,12 +37,15 @@ def _gradual(case: Case) -> bool:
 
 
 def local(case: Case) -> Finding | None:
-    masks = [e.wrong(case.name) for e in case.wrong]
-    if len({m.shape for m in masks}) != 1 or masks[0].size < 4:
+    seen = list(case.wrong)
+    if len(seen) == len(case.all) == 1:
+        seen += _again(seen[0], case.name)
+    masks = [e.wrong(case.name) for e in seen]
+    if len(seen) < 2 or len({m.shape for m in masks}) != 1 or masks[0].size < 4:
         return None
     union = np.logical_or.reduce(masks)
     count = int(union.sum())
-    if count > max(3, union.size // 20) or count * 3 > union.size or len(case.wrong) < 2:
+    if count > max(3, union.size // 20) or count * 3 > union.size:
         return None
     indices = [list(map(int, i)) for i in np.argwhere(union)]
     return Finding(
@@ -48,13 +57,21 @@ def local(case: Case) -> Finding | None:
     )
 
 
+def _again(e: Evidence, name: str) -> list[Evidence]:
+    """The same point under another incoming gradient."""
+    fresh = e.again(name)
+    if fresh is None or fresh[0] is None:
+        return []
+    return [replace(e, analytic={**e.analytic, name: fresh[0]}, truth={**e.truth, name: fresh[1]})]
+
+
 def region(case: Case) -> Finding | None:
     """Wrong where an input, an output or an index meets a condition."""
-    if _gradual(case):
-        return None
-    for words, condition in _conditions(case):
+    beyond = 8 if _gradual(case) else 2  # right ones: where errors fade, some are right by accident
+    tried = [(*c, False) for c in _conditions(case)] + [(*c, True) for c in _all_but_one(case)]
+    for words, condition, whole in tried:
         try:
-            if _separates(case, condition):
+            if _separates(case, condition, beyond, whole):
                 return Finding(
                     "region",
                     case.name,
@@ -66,9 +83,11 @@ def region(case: Case) -> Finding | None:
     return None
 
 
-def _separates(case: Case, condition: Quantity) -> bool:
-    """Wrong elements lie within the condition; within it, most are wrong; and there are both."""
+def _separates(case: Case, condition: Quantity, least: int, whole: bool) -> bool:
+    """Wrong elements lie within the condition; within it, most are wrong (all of a ``whole`` one); there are
+    both, and in one pass."""
     inside = outside = wrong_inside = 0
+    together = False
     for e in case.all:
         wrong = e.wrong(case.name)
         where = np.broadcast_to(condition(e), wrong.shape)
@@ -77,23 +96,37 @@ def _separates(case: Case, condition: Quantity) -> bool:
         live = _live(e, case.name) | wrong
         inside += int(np.sum(where & live))
         wrong_inside += int(np.sum(where & wrong))
+        together |= bool(np.any(wrong) and np.any(~where & live)) or wrong.size == 1
         if any(e is u for u in case.usual):  # on kinks, overflow or zeros much agrees by accident
             outside += int(np.sum(~where & live))
-    share = 0.8 if wrong_inside < 10 else 0.5  # many wrong ones are on one side by no accident
-    return wrong_inside > 0 and outside > 1 and wrong_inside >= share * inside
+    share = (
+        0.95 if whole else 0.8 if wrong_inside < 10 else 0.5
+    )  # many wrong ones are on one side by no accident
+    return together and wrong_inside > 0 and outside >= least and wrong_inside >= share * inside
+
+
+def _signs(case: Case) -> Iterator[tuple[str, Quantity]]:
+    """Conditions on the sign of an input or output."""
+    shape, e0 = case.wrong[0].truth[case.name].shape, case.wrong[0]
+    named: list[tuple[str, Quantity, tuple[int, ...]]] = [
+        (n, given(n), x.shape) for n, x in e0.inputs.items()
+    ]
+    named += [("the output", output(i), y.shape) for i, y in enumerate(e0.outputs)]
+    for word, quantity, own in named:
+        for place in placements(own, shape):
+            for words, test in _TESTS:
+                yield f"{word} {words}", of(test, of(place, quantity))
 
 
 def _conditions(case: Case) -> Iterator[tuple[str, Quantity]]:
     name = case.name
     shape = case.wrong[0].truth[name].shape
     e0 = case.wrong[0]
+    yield from _signs(case)
     for other, x in e0.inputs.items():
-        if not _fits(x.shape, shape):
-            continue
-        for words, test in _TESTS:
-            yield f"{other} {words}", of(test, given(other))
-        for words, condition in _thresholds(case, given(other)):
-            yield words.replace("x", other), condition
+        for place in placements(x.shape, shape):
+            for words, condition in _thresholds(case, of(place, given(other))):
+                yield words.replace("x", other), condition
     for other in e0.inputs:
         if other != name and e0.inputs[other].shape == shape and name in e0.inputs:
             difference = of(np.subtract, given(name), given(other))
@@ -101,17 +134,11 @@ def _conditions(case: Case) -> Iterator[tuple[str, Quantity]]:
                 yield f"{name} {words[0]} {other}", of(test, difference)
             for words, condition in _thresholds(case, difference):
                 yield words.replace("x", f"{name} - {other}"), condition
-    for i, y in enumerate(e0.outputs):
-        if y.shape == shape:
-            for words, test in _TESTS:
-                yield f"the output {words}", of(test, output(i))
     for axis, n in enumerate(shape):
         if n > 1:
             for part, words in ((0, "first"), (-1, "last")):
-                yield (
-                    f"it is the {words} along axis {axis}",
-                    of(partial(_at, axis, part), true_gradient(name)),
-                )
+                at = of(partial(_at, axis, part), true_gradient(name))
+                yield f"it is the {words} along axis {axis}", at
             rows = _wrong_places(case, axis)
             if rows is not None and 0 < len(rows) <= n // 2:
                 yield (
@@ -128,6 +155,14 @@ def _conditions(case: Case) -> Iterator[tuple[str, Quantity]]:
                 yield f"it shares the {word} value along axis {axis}", of(tied, given(name))
 
 
+def _all_but_one(case: Case) -> Iterator[tuple[str, Quantity]]:
+    """What is right for the first, or the last, is used for all."""
+    for axis, n in enumerate(case.wrong[0].truth[case.name].shape):
+        for part, words in ((0, "first"), (-1, "last")) if n > 2 else ():
+            at = of(partial(_at, axis, part), true_gradient(case.name))
+            yield f"it is not the {words} along axis {axis}", of(np.logical_not, at)
+
+
 _TESTS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("< 0", lambda x: x < 0),
     ("> 0", lambda x: x > 0),
@@ -137,37 +172,123 @@ _TESTS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
 )
 
 
+_SIZES: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (("x", np.asarray), ("|x|", np.abs))
+
+
 def _thresholds(case: Case, value: Quantity) -> Iterator[tuple[str, Quantity]]:
-    """x > t, x < t, |x| > t, |x| < t, with t halfway between the wrong and the right."""
-    functions: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
-        ("x", np.asarray),
-        ("|x|", np.abs),
-    )
-    for words, f in functions:
-        wrong, right = [], []
+    """Conditions on x or |x|, with thresholds halfway between the wrong and the right."""
+    for words, f in _SIZES:
+        wrong, right, errors = [], [], []
         for e in case.all:
-            x = value(e)
             mask = e.wrong(case.name)
-            if x.shape != mask.shape:
+            try:
+                x = np.broadcast_to(value(e), mask.shape)
+            except ValueError:
                 return
             live = _live(e, case.name) | mask
             wrong.append(f(x)[mask])
             right.append(f(x)[~mask & live])
-        bad, good = np.concatenate([w.ravel() for w in wrong]), np.concatenate([r.ravel() for r in right])
-        if not bad.size or len(np.unique(good)) < 2:
-            continue  # right at one value alone, such as 0: no region
-        if bad.min() > good.max():
-            t = _round_between(float(good.max()), float(bad.min()))
-            yield f"{words} > {t:.4g}", of(partial(np.less, t), of(f, value))
-        inner = good[(good > bad.min()) & (good < bad.max())]
-        below, above = good[good <= bad.min()], good[good >= bad.max()]
-        if not inner.size and below.size and above.size and bad.size > 1:
-            low = _round_between(float(below.max()), float(bad.min()))
-            high = _round_between(float(bad.max()), float(above.min()))
-            yield f"{low:.4g} < {words} <= {high:.4g}", of(partial(_within, low, high), of(f, value))
-        if bad.max() < good.min():
-            t = _round_between(float(bad.max()), float(good.min()))
-            yield f"{words} <= {t:.4g}", of(partial(np.greater_equal, t), of(f, value))
+            errors.append(_sizes(e.analytic_or_zero(case.name), e.truth[case.name])[mask])
+        for text, test in _intervals(*map(np.concatenate, (wrong, right, errors))):
+            yield text.replace("x", words), of(test, of(f, value))
+
+
+def _sizes(a: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Errors over the largest true value."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.nan_to_num(np.abs(a - t) / np.max(np.abs(t), initial=1e-300), nan=1.0))
+
+
+def _intervals(
+    bad: np.ndarray, good: np.ndarray, errors: np.ndarray
+) -> Iterator[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+    """x > t, a < x <= b and x <= t, where they hold for all of ``bad`` and none of ``good``. The ``errors``
+    of the bad ones do not fade towards the border: that is saturation, and no border."""
+    if not bad.size or len(np.unique(good)) < 2:
+        return  # right at one value alone, such as 0: no region
+    least, most = float(bad.min()), float(bad.max())
+    sharp = [errors[np.argmin(bad)] > _SHARP * errors.max(), errors[np.argmax(bad)] > _SHARP * errors.max()]
+    if least > good.max() and sharp[0]:
+        t = _round_between(float(good.max()), least)
+        yield f"x > {t:.4g}", partial(np.less, t)
+    inner = good[(good > least) & (good < most)]
+    below, above = good[good <= least], good[good >= most]
+    if not inner.size and below.size and above.size and bad.size > 1 and any(sharp):
+        low = _round_between(float(below.max()), least)
+        high = _round_between(most, float(above.min()))
+        yield f"{low:.4g} < x <= {high:.4g}", partial(_within, low, high)
+    if most < good.min() and sharp[1]:
+        t = _round_between(most, float(good.min()))
+        yield f"x <= {t:.4g}", partial(np.greater_equal, t)
+
+
+# --- by output ----------------------------------------------------------------------------------
+
+
+def region_of_outputs(case: Case) -> Finding | None:
+    """What comes from some outputs is wrong: where something that is computed on the way meets a
+    condition, such as a sum of inputs."""
+    found = jacobians.of(case)
+    if not found or not all(r.complete and len(r.evidence.cotangents) == 1 for r in found):
+        return None
+    wrong = np.concatenate([np.any(~r.right, axis=1) for r in found])
+    right = np.concatenate([np.any(r.live, axis=1) for r in found]) & ~wrong
+    errors = np.concatenate([np.max(_sizes(r.analytic, r.truth) * ~r.right, axis=1) for r in found])[wrong]
+    if wrong.sum() < _LEAST or right.sum() < _LEAST:
+        return None
+    tables = [_on_the_way(r.evidence) for r in found]
+    for word in tables[0]:
+        if not all(word in t for t in tables):
+            continue
+        v = np.concatenate([t[word] for t in tables])
+        for words, test in (*_signs_of_bad(v[wrong]), *_by_size(v[wrong], v[right], errors)):
+            inside = test(v)
+            if np.all(inside[wrong]) and not np.any(inside[right]):
+                return Finding(
+                    "region",
+                    case.name,
+                    f"the gradient of {case.name} is wrong in what comes from the outputs at which "
+                    f"{words.replace('x', word)}: look at that branch",
+                    {"where": words.replace("x", word)},
+                )
+    return None
+
+
+def _signs_of_bad(bad: np.ndarray) -> Iterator[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+    for words, test in _TESTS:
+        if np.all(test(bad)):
+            yield f"x {words}", test
+
+
+def _by_size(
+    bad: np.ndarray, good: np.ndarray, errors: np.ndarray
+) -> Iterator[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+    for words, f in _SIZES:
+        for text, test in _intervals(f(bad), f(good), errors):
+            yield text.replace("x", words), partial(_composed, test, f)
+
+
+def _composed(
+    test: Callable[[np.ndarray], np.ndarray], f: Callable[[np.ndarray], np.ndarray], v: np.ndarray
+) -> np.ndarray:
+    return test(f(v))
+
+
+def _on_the_way(e: Evidence) -> dict[str, np.ndarray]:
+    """What an output may have been computed from, an element each."""
+    shape = e.outputs[0].shape
+    own = {n: next((p(x) for p in placements(x.shape, shape)), None) for n, x in e.inputs.items()}
+    values = {n: x for n, x in own.items() if x is not None} | {"the output": e.outputs[0]}
+    made = dict(values)
+    with np.errstate(all="ignore"):
+        for (a, x), (b, z) in list(combinations([(n, v) for n, v in values.items() if n in e.inputs], 2))[:3]:
+            made |= {
+                f"{a} + {b}": x + z,
+                f"{a} - {b}": x - z,
+                f"{a} · {b}": x * z,
+                f"{a} / {b}": x / np.where(z == 0, np.nan, z),
+            }
+    return {n: np.broadcast_to(v, shape).ravel() for n, v in made.items() if np.all(np.isfinite(v))}
 
 
 def _within(low: float, high: float, v: np.ndarray) -> np.ndarray:
@@ -181,13 +302,6 @@ def _round_between(low: float, high: float) -> float:
         if low <= t < high:
             return t
     return (low + high) / 2
-
-
-def _fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    try:
-        return np.broadcast_shapes(a, b) == b
-    except ValueError:
-        return False
 
 
 def _at(axis: int, places: int | list[int], like: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 from handgrad.checking import allowed, computational_noise, precision
 from handgrad.checking.tolerances import DEVIATIONS, OWN, ROUNDED
 from torch_ext.checker.arrays import Array, Cotangents, array, gradient_array, normal
+from torch_ext.checker.exact import exact
 from torch_ext.checker.probes import Probe
 from torch_ext.checker.subject import Result, Subject
 from torch_ext.checker.truth import Truth
@@ -120,6 +121,21 @@ def kink_noise(
             if refined is not None:
                 more = limit.allowed
                 limit.refined = lambda refined=refined, more=more: np.maximum(refined(), more)
+
+
+def approximation(truth: Truth, probe: Probe, name: str, wide: Cotangents) -> Array:
+    """How far the truth is from its formula, where PyTorch's own functions approximate: see :mod:`exact`."""
+    here = truth(probe.variables, wide, probe.constants, torch.float64)[1][name]
+    if truth.numerical:
+        return np.zeros_like(here)
+    try:
+        with exact():
+            there = truth(probe.variables, wide, probe.constants, torch.float64)[1][name]
+    except Exception:
+        return np.zeros_like(here)
+    with np.errstate(all="ignore"):
+        moved = np.abs(there - here)
+    return np.where(np.isfinite(moved), moved, 0.0)
 
 
 def own_formula(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,10 +28,11 @@ from torch_ext.checker.arrays import (
     lowest,
     tensor,
 )
-from torch_ext.checker.corners import bounded_nearby, kink_noise, one_sided, own_formula
+from torch_ext.checker.corners import approximation, bounded_nearby, kink_noise, one_sided, own_formula
 from torch_ext.checker.domains import strict
+from torch_ext.checker.meaning import broadcasts
 from torch_ext.checker.probes import GROWTH, Probe
-from torch_ext.checker.recorder import Raw
+from torch_ext.checker.recorder import BackwardRaises, Raw
 from torch_ext.checker.subject import Result, Subject
 from torch_ext.checker.truth import Truth, sentence
 from torch_ext.limits import Limit, Scale, limits
@@ -59,13 +61,15 @@ class Passes:
         self.seen: list[Pass] = []
         self.raw: list[Raw] = []
         self.found: list[Finding] = []
+        self.raised: Finding | None = None  # of a backward pass that raises on a probe
         self.strict: dict[str, str] = {}  # variables that must stay inside a domain
+        self._broadcasts: Counter[str] | None = None  # on the inputs given
 
     def given(self, probe: Probe, vouching: bool = True) -> Pass:
         """The inputs given, on which the target has to run."""
         try:
             result, cotangents = self._analytic(probe, self.low)
-        except InputError:
+        except (InputError, BackwardRaises):
             raise
         except Exception as error:
             raise InputError(
@@ -103,11 +107,45 @@ class Passes:
         """A probe, in some dtype. One that the target refuses, or that leaves its domain, is no finding."""
         if self.truth.numerical and probe.kink:  # differences across a kink are no derivative
             return None
+        if probe.grown and self._broadcasts_otherwise(probe):
+            return None
         try:
             result, cotangents = self._analytic(probe, dtype)
+        except BackwardRaises as error:
+            self._note_raised(probe, dtype, error)
+            return None
         except Exception:  # an InputError of the target's own among them
             return None
         return self._judged(self.marked(probe), dtype, result, cotangents) if _finite(result) else None
+
+    def _several_grown(self, probe: Probe) -> bool:
+        first = self.seen[0].probe
+        return sum(v.shape != first.variables[n].shape for n, v in probe.variables.items()) > 1
+
+    def _note_raised(self, probe: Probe, dtype: str, error: BackwardRaises) -> None:
+        """A backward that raises on usual numbers, in a dtype and shapes that it takes, is a mistake."""
+        usual = not (probe.kink or probe.grown or probe.foreign)
+        if self.raised is not None or not usual or all(p.dtype != dtype for p in self.seen):
+            return
+        try:
+            outputs = self.truth.outputs(
+                {n: v.clone() for n, v in probe.variables.items()}, probe.constants, torch.float64
+            )
+        except Exception:
+            return
+        if _finite(Result(outputs, {})):
+            text = f"{error.where} raises {sentence(error)}, on {probe.label}, on which the forward pass runs"
+            self.raised = Finding("unknown", "backward", text, {"on": probe.label})
+
+    def _broadcasts_otherwise(self, probe: Probe) -> bool:
+        """Whether other axes of length one meet longer ones than on the inputs given."""
+        if sum(isinstance(a, Tensor) for a in self.subject.arguments) == len(self.subject.variables) == 1:
+            return False  # one tensor: whatever broadcasts, it made itself
+        if self._broadcasts is None:
+            given = self.seen[0].probe
+            self._broadcasts = broadcasts(self.subject, given.variables, given.constants) or Counter()
+        here = broadcasts(self.subject, probe.variables, probe.constants)
+        return here is None or here != self._broadcasts
 
     def marked(self, probe: Probe) -> Probe:
         """The probe, and whether some element lies at the end of its domain, where only a reference says
@@ -175,6 +213,8 @@ class Passes:
             probe, result, exact[count:]
         ):
             return None
+        if 1 in probe.grown and result.raw.wrong_shapes and self._several_grown(probe):
+            return None  # the length of one was there to broadcast
 
         def limited(draws: int) -> list[Limit]:
             made = limits(
@@ -196,6 +236,8 @@ class Passes:
 
         each = limited(1)  # the rest of the effort only where that decides
         results = [*(array(y) for y in result.outputs), *(analytic[n] for n in names)]
+        if (probe.grown or probe.foreign) and not self.truth.native and not _agree(each[:count], results):
+            return None  # another function there than the reference: it was never meant for that
         if not all((d := limit.judge(a)) is None or d.passed for limit, a in zip(each, results, strict=True)):
             each = limited(3)
             if probe.kink:
@@ -250,6 +292,8 @@ class Passes:
                 self.truth, self.subject, probe, name, wide, dtype
             )
             found = compare(a, truth, limit.allowed, precision(dtype))
+        limit.allowed = _due(limit.allowed) + approximation(self.truth, probe, name, wide)
+        found = compare(a, truth, limit.allowed, precision(dtype))
         if not self.truth.native and self.seen:
             # a reference's own constants, such as the eps at a pole, may be float32 numbers
             typical = float(np.max(np.abs(self.seen[0].evidence.truth[name]), initial=0.0))
@@ -316,6 +360,11 @@ class Passes:
                     )
                 )
                 return
+
+
+def _agree(limits: Sequence[Limit], results: Sequence[Array | None]) -> bool:
+    judged = (limit.judge(y) for limit, y in zip(limits, results, strict=False))
+    return all(found is None or found.passed for found in judged)
 
 
 def _finite(result: Result) -> bool:

@@ -25,8 +25,8 @@ class Probe:
     """A point: variables and constants in float64, already rounded to the target's dtype.
 
     ``kink``: a derivative may jump exactly here. ``end``: a domain ends here, so that no more can be asked
-    than a number. ``grown``: lengths of the inputs given that are longer
-    here, by GROWTH.
+    than a number. ``grown``: lengths of the inputs given that are longer here, by GROWTH. ``foreign``:
+    constants have values of which the ones given say nothing, so that target and reference may part.
     """
 
     label: str
@@ -35,6 +35,7 @@ class Probe:
     kink: bool = False
     grown: frozenset[int] = frozenset()
     end: bool = False
+    foreign: bool = False
 
 
 def _normal(x: Tensor, g: torch.Generator, scale: float = 1.0) -> Tensor:
@@ -171,14 +172,17 @@ def probes(around: Around) -> Iterator[Probe]:
     def all_by(draw: Draw) -> dict[str, Draw]:
         return {n: usual[n] if n in around.strict else draw for n in variables}
 
+    foreign = any(map(_foreign, constants.values()))
+
     def varied() -> dict[int, Any]:
         return {i: _constant(c, g) for i, c in constants.items()}
 
     for label, draw, kink in _EVERYWHERE:
-        yield Probe(label, made(all_by(draw)), varied(), kink)
+        yield Probe(label, made(all_by(draw)), varied(), kink, foreign=foreign)
         if restricted:
             draws = {n: _INSIDE.get(kind, draw) for n, kind in inside.items()}
-            yield Probe(f"{label}, inside the given domain", made(draws), varied(), kink)
+            words = f"{label}, inside the given domain"
+            yield Probe(words, made(draws), varied(), kink, foreign=foreign)
     if around.thresholds:
         yield Probe(
             "inputs at numbers that the code names",
@@ -187,12 +191,14 @@ def probes(around: Around) -> Iterator[Probe]:
             True,
         )
     for name, kind in list(inside.items())[:4]:
-        yield Probe(f"{name} of zeros", made({**usual, name: _zeros}), varied(), True)
+        yield Probe(f"{name} of zeros", made({**usual, name: _zeros}), varied(), True, foreign=foreign)
         if len(variables) > 1:  # as an exponent or a divisor has to be
             draws = {**dict.fromkeys(variables, _positive_real), name: _zeros}
-            yield Probe(f"{name} of zeros, the others positive", made(draws), varied(), True)
+            words = f"{name} of zeros, the others positive"
+            yield Probe(words, made(draws), varied(), True, foreign=foreign)
         if kind != "real" and around.at_ends:
-            yield Probe(f"{name} at the ends of its domain", made({**usual, name: _ends}), varied(), True)
+            words = f"{name} at the ends of its domain"
+            yield Probe(words, made({**usual, name: _ends}), varied(), True, foreign=foreign)
     if len(variables) > 1:  # one at a kink, the others anywhere
         for name in list(variables)[:4]:
             yield Probe(f"{name} of whole numbers", made({**usual, name: _kinks}), dict(constants), True)
@@ -200,7 +206,7 @@ def probes(around: Around) -> Iterator[Probe]:
     for i, c in constants.items():
         if isinstance(c, int):  # a flag, a stride, a padding
             other = not c if isinstance(c, bool) else c + 1
-            yield Probe(f"argument {i} = {other}", made(usual), {**constants, i: other})
+            yield Probe(f"argument {i} = {other}", made(usual), {**constants, i: other}, foreign=True)
     if len({v.shape for v in variables.values()}) < len(variables):  # ties between inputs
 
         def equal() -> Variables:
@@ -261,20 +267,51 @@ def _below(c: Any, high: int, g: torch.Generator) -> Any:
 
 
 def _constant(c: Any, g: torch.Generator) -> Any:
-    """Another constant of the same kind: integers in the same range, with duplicates; other masks."""
+    """Another constant of the same kind: integers in the same range, with duplicates; other masks, other
+    labels; weights and probabilities of the same sums."""
     if isinstance(c, float):
-        return c * 1.25
+        return c * (0.8 if 0 < c < 1 else 1.25)
     if not isinstance(c, Tensor) or not c.numel():
         return c
-    if c.is_floating_point():
-        if domain(c) == "unit" or bool(((c >= 0) & (c <= 1)).all()):
-            return torch.rand(c.shape, generator=g, dtype=torch.float64).to(c.dtype)
-        return c * (0.5 + torch.rand(c.shape, generator=g, dtype=torch.float64)).to(c.dtype)
     if c.dtype == torch.bool:
         return torch.rand(c.shape, generator=g) < 0.6
-    if not (c.is_floating_point() or c.is_complex()):
+    if _is_integer(c):
         return _integers(c, list(c.shape), g)
-    return c
+    return c if c.is_complex() else _floats(c, g)
+
+
+def _floats(c: Tensor, g: torch.Generator) -> Tensor:
+    same = bool((c == c.reshape(-1)[0]).all())
+    for axis in range(c.ndim - 1, -1, -1):  # one-hot rows, probabilities: each line in another order
+        sums = c.double().sum(axis)
+        if (
+            not same
+            and c.shape[axis] > 1
+            and sums.numel() > 1
+            and torch.allclose(sums, sums.mean(), rtol=1e-3)
+        ):
+            order = torch.rand(c.shape, generator=g).argsort(axis)
+            return c.gather(axis, order)
+    if _binary(c):
+        return torch.randint(0, 2, c.shape, generator=g).to(c.dtype)
+    values: Tensor = torch.unique(c)
+    if not same and len(values) <= max(3, c.numel() // 4):  # labels, a scaled mask
+        return values[torch.randint(0, len(values), c.shape, generator=g)]
+    drawn = torch.rand(c.shape, generator=g, dtype=torch.float64)
+    if bool(((c >= 0) & (c <= 1)).all()):
+        return drawn.to(c.dtype)
+    return c * (0.5 + drawn).to(c.dtype)
+
+
+def _binary(c: Tensor) -> bool:
+    return bool(((c == 0) | (c == 1)).all())
+
+
+def _foreign(c: Any) -> bool:
+    """Whether :func:`_constant` draws values that ``c`` says nothing of."""
+    if isinstance(c, Tensor):
+        return bool(c.is_floating_point() and c.numel())
+    return isinstance(c, float)
 
 
 def _integers(c: Tensor, shape: list[int], g: torch.Generator) -> Tensor:
@@ -305,10 +342,11 @@ def reshaped(around: Around) -> Iterator[Probe]:
         n = tensors[key].shape[axis]
         alike = [(k, a) for k, a in places if tensors[k].shape[a] == n]
         groups.append(frozenset(alike))
-        if n > 1:  # a length of one alone would broadcast, which the target may never have meant
-            groups.append(frozenset(p for p in alike if p[1] == axis))
-            if axis == 0:
-                groups.append(frozenset([(key, axis)]))
+        groups.append(frozenset(p for p in alike if p[1] == axis))
+        if (
+            n > 1 and axis == 0
+        ):  # a length of one alone would broadcast, which the target may never have meant
+            groups.append(frozenset([(key, axis)]))
     for group in groups:
         if group in tried or len(tried) > 40:
             continue

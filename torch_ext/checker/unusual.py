@@ -93,7 +93,7 @@ def layouts(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
                 f"the gradient of {name} is another one where the incoming gradient is {words}",
                 {"incoming": words},
             )
-            for name in _differing(expected, got, first.result)
+            for name in _differing(expected, got, first)
         ]
     return found
 
@@ -169,7 +169,11 @@ def _one_alone(
         due, dx = expected.gradients[name], got.gradients[name]
         if isinstance(due, Tensor) and bool(torch.any(due != 0)) and not isinstance(dx, Tensor):
             return [Finding("zero", name, f"the gradient of {name} is None where {words}")]
-        if isinstance(due, Tensor) and isinstance(dx, Tensor) and not alike(due, dx, due):
+        if (
+            isinstance(due, Tensor)
+            and isinstance(dx, Tensor)
+            and not alike(due, dx, due, _rounding(first, name))
+        ):
             return [Finding("unknown", name, f"the gradient of {name} is another one where {words}")]
     return []
 
@@ -182,15 +186,24 @@ def _as_first(first: Pass) -> tuple[Variables, list[Tensor | None]]:
     return variables, [None if dy is None else as_dtype(tensor(dy, y), kind) for dy, y in pairs]
 
 
-def _differing(a: Result, b: Result, usual: Result | None = None) -> list[str]:
+def _differing(a: Result, b: Result, usual: Pass | None = None) -> list[str]:
     """The gradients that differ: at all, or by more than sums in another order do, whose terms are
     as large as in a ``usual`` pass (they may cancel here)."""
     names = []
     for name, dx in a.gradients.items():
-        other, size = b.gradients[name], None if usual is None else usual.gradients[name]
-        if isinstance(dx, Tensor) and isinstance(other, Tensor) and not alike(dx, other, size):
+        other = b.gradients[name]
+        if not isinstance(dx, Tensor) or not isinstance(other, Tensor):
+            continue
+        if usual is None:
+            if not alike(dx, other):
+                names.append(name)
+        elif not alike(dx, other, usual.result.gradients[name], _rounding(usual, name)):
             names.append(name)
     return names
+
+
+def _rounding(first: Pass, name: str) -> float:
+    return float(np.max(first.evidence.allowed[name], initial=0.0))
 
 
 def _strided(d: Tensor) -> Tensor:
