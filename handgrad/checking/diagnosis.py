@@ -19,7 +19,7 @@ from handgrad.checking.contributions import by_output, dropped, masked, reordere
 from handgrad.checking.evidence import Case, Evidence, forgive_rounding, near, of, true_gradient
 from handgrad.checking.findings import Finding
 from handgrad.checking.jacobians import between, ignored, inner_factor, low_rank, rounded, share_factor
-from handgrad.checking.regions import local, region, region_of_outputs
+from handgrad.checking.regions import local, region, region_by_size, region_of_outputs
 from handgrad.checking.terms import constant_ratio, missing_factor, missing_term, offset, smooth_along
 
 _PASSES = 6  # that are done again for one output alone
@@ -403,6 +403,7 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("a factor at inputs or outputs", between),
     ("a factor by two formulas", formulas.two_factors),
     ("a term by two formulas", formulas.term),
+    ("a region by size", region_by_size),
     ("one term of several", formulas.one_term),
     ("a factor in between", inner_factor),
     ("a factor", missing_factor),

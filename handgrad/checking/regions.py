@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -14,7 +14,8 @@ from handgrad.checking.evidence import Case, Evidence, Quantity, given, of, outp
 from handgrad.checking.findings import Finding
 
 _LEAST = 3  # outputs of either kind
-_SHARP = 1e-3  # of the largest error
+_SHARP = 1e-3  # of the usual error
+_GAP = 0.25  # of the region's own extent, next to it: a border that is not seen is none
 
 
 def _live(e: Evidence, name: str) -> np.ndarray:
@@ -67,9 +68,19 @@ def _again(e: Evidence, name: str) -> list[Evidence]:
 
 def region(case: Case) -> Finding | None:
     """Wrong where an input, an output or an index meets a condition."""
+    return _found(
+        case, [*((*c, False) for c in _conditions(case)), *((*c, True) for c in _all_but_one(case))]
+    )
+
+
+def region_by_size(case: Case) -> Finding | None:
+    """Wrong where an input, or the difference of two, is beyond a threshold."""
+    return _found(case, ((*c, False) for c in _size_conditions(case))) or region_of_outputs(case, True)
+
+
+def _found(case: Case, conditions: Iterable[tuple[str, Quantity, bool]]) -> Finding | None:
     beyond = 8 if _gradual(case) else 2  # right ones: where errors fade, some are right by accident
-    tried = [(*c, False) for c in _conditions(case)] + [(*c, True) for c in _all_but_one(case)]
-    for words, condition, whole in tried:
+    for words, condition, whole in conditions:
         try:
             if _separates(case, condition, beyond, whole):
                 return Finding(
@@ -123,17 +134,9 @@ def _conditions(case: Case) -> Iterator[tuple[str, Quantity]]:
     shape = case.wrong[0].truth[name].shape
     e0 = case.wrong[0]
     yield from _signs(case)
-    for other, x in e0.inputs.items():
-        for place in placements(x.shape, shape):
-            for words, condition in _thresholds(case, of(place, given(other))):
-                yield words.replace("x", other), condition
-    for other in e0.inputs:
-        if other != name and e0.inputs[other].shape == shape and name in e0.inputs:
-            difference = of(np.subtract, given(name), given(other))
-            for words, test in _TESTS[:3]:
-                yield f"{name} {words[0]} {other}", of(test, difference)
-            for words, condition in _thresholds(case, difference):
-                yield words.replace("x", f"{name} - {other}"), condition
+    for word, difference in _differences(case):
+        for words, test in _TESTS[:3]:
+            yield word.replace("-", words[0]), of(test, difference)
     for axis, n in enumerate(shape):
         if n > 1:
             for part, words in ((0, "first"), (-1, "last")):
@@ -153,6 +156,23 @@ def _conditions(case: Case) -> Iterator[tuple[str, Quantity]]:
                 yield f"it is the {word} along axis {axis}", of(top, given(name))
                 tied = partial(_tied_extreme, extreme, axis)
                 yield f"it shares the {word} value along axis {axis}", of(tied, given(name))
+
+
+def _differences(case: Case) -> Iterator[tuple[str, Quantity]]:
+    """This input minus another one of the same shape."""
+    name, inputs = case.name, case.wrong[0].inputs
+    for other in inputs:
+        if other != name and name in inputs and inputs[other].shape == inputs[name].shape:
+            yield f"{name} - {other}", of(np.subtract, given(name), given(other))
+
+
+def _size_conditions(case: Case) -> Iterator[tuple[str, Quantity]]:
+    e0 = case.wrong[0]
+    shape = e0.truth[case.name].shape
+    named = [(n, of(p, given(n))) for n, x in e0.inputs.items() for p in placements(x.shape, shape)]
+    for word, quantity in (*named, *_differences(case)):
+        for words, condition in _thresholds(case, quantity):
+            yield words.replace("x", word), condition
 
 
 def _all_but_one(case: Case) -> Iterator[tuple[str, Quantity]]:
@@ -207,8 +227,9 @@ def _intervals(
     if not bad.size or len(np.unique(good)) < 2:
         return  # right at one value alone, such as 0: no region
     least, most = float(bad.min()), float(bad.max())
-    sharp = [errors[np.argmin(bad)] > _SHARP * errors.max(), errors[np.argmax(bad)] > _SHARP * errors.max()]
-    if least > good.max() and sharp[0]:
+    usual, spread = float(np.median(errors)), most - least
+    sharp = [errors[np.argmin(bad)] > _SHARP * usual, errors[np.argmax(bad)] > _SHARP * usual]
+    if least > good.max() and sharp[0] and least - good.max() <= _GAP * spread:
         t = _round_between(float(good.max()), least)
         yield f"x > {t:.4g}", partial(np.less, t)
     inner = good[(good > least) & (good < most)]
@@ -217,7 +238,7 @@ def _intervals(
         low = _round_between(float(below.max()), least)
         high = _round_between(most, float(above.min()))
         yield f"{low:.4g} < x <= {high:.4g}", partial(_within, low, high)
-    if most < good.min() and sharp[1]:
+    if most < good.min() and sharp[1] and good.min() - most <= _GAP * spread:
         t = _round_between(most, float(good.min()))
         yield f"x <= {t:.4g}", partial(np.greater_equal, t)
 
@@ -225,7 +246,7 @@ def _intervals(
 # --- by output ----------------------------------------------------------------------------------
 
 
-def region_of_outputs(case: Case) -> Finding | None:
+def region_of_outputs(case: Case, by_size: bool = False) -> Finding | None:
     """What comes from some outputs is wrong: where something that is computed on the way meets a
     condition, such as a sum of inputs."""
     found = jacobians.of(case)
@@ -241,7 +262,8 @@ def region_of_outputs(case: Case) -> Finding | None:
         if not all(word in t for t in tables):
             continue
         v = np.concatenate([t[word] for t in tables])
-        for words, test in (*_signs_of_bad(v[wrong]), *_by_size(v[wrong], v[right], errors)):
+        tests = _by_size(v[wrong], v[right], errors) if by_size else _signs_of_bad(v[wrong])
+        for words, test in tests:
             inside = test(v)
             if np.all(inside[wrong]) and not np.any(inside[right]):
                 return Finding(
