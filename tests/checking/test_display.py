@@ -149,7 +149,13 @@ def test_the_verdict_says_how_many_and_which():
     assert verdict(report(wrong(errors))) == "Layer.apply: the gradient of w is wrong"
     assert verdict(report(right(), wrong(errors))) == "Layer.apply: 1 of 2 gradients wrong: w"
     forward = [Finding("forward", "the output", "the output is 1 where the reference gives 2")]
-    assert verdict(report(right(), findings=forward)) == "Layer.apply: something wrong with the output"
+    assert (
+        verdict(report(right(), findings=forward)) == "Layer.apply: the output differs from the reference's"
+    )
+    mutates = [
+        Finding("mutates", where, "the backward pass writes into it") for where in ("x", "grad_output")
+    ]
+    assert verdict(report(findings=mutates)) == "Layer.apply: it writes into x, grad_output"
 
 
 def test_values_that_are_close_are_told_apart():
@@ -184,9 +190,12 @@ def test_evidence_is_shown_where_the_message_leaves_it_out():
     assert statements(report(wrong(np.ones(3)), findings=[said]))[0].evidence == ""
 
 
-def test_at_most_two_maps():
+def test_what_is_not_drawn_is_counted():
     text = str(report(*(wrong(np.ones((9, 9)), f"w{i}") for i in range(5))))
     assert text.count("Signed error") == 2
+    assert "3 more wrong gradients not drawn" in text
+    html = to_html(report(*(wrong(np.ones((2, 2)), f"w{i}") for i in range(30))))
+    assert "22 more wrong gradients not drawn" in html
 
 
 class Terminal(io.StringIO):
@@ -303,10 +312,13 @@ def test_a_complex_gradient_has_the_index_of_its_tensor():
     made = torch_ext.check((lambda x: (2 * x, None), lambda dy, _: (3 * dy,)), (x,))
     (diff,) = made.diffs
     assert len(diff.worst_index) == 2
+    assert diff.errors_shape == (4, 3, 2)
     assert isinstance(diff.analytic, complex)
     assert abs(diff.analytic / diff.reference - 1.5) < 1e-12
     (check,) = to_checks(made, "scaled")
     assert abs(check.analytic / check.reference - 1.5) < 1e-12
+    assert check.worst_index[:2] == diff.worst_index
+    assert "12 × 2; rows are axes 0 to 1" in str(made)
     json.dumps(made.to_dict(), allow_nan=False)
     assert "Signed error" in str(made)
     assert made._repr_html_()
