@@ -252,6 +252,10 @@ def test_a_notebook_shows_verdict_findings_table_and_maps():
     maps = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("class") == "heat"]
     assert len(maps) == 1
     assert maps[0]["data-values"].count("+1") == 9
+    labels = [
+        attributes for tag, attributes in page.tags if tag == "text" and attributes.get("class") == "row"
+    ]
+    assert len(labels) == 9
     assert Page(to_html(report(right()))).text.count("right to within rounding") == 1
 
 
