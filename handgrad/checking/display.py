@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MAPS = 2  # wrong gradients whose errors are drawn in a text: the others look alike, most often
 _MAPS_HTML = 8
 _DIGITS = range(6, 18)
+# findings that are no single gradient's
+_OTHER = {"mutates": "it writes into {}", "forward": "{} differs from the reference's"}
 
 
 def to_text(report: CheckReport, *, colour: bool | None = None, width: int | None = None) -> str:
@@ -35,7 +37,11 @@ def to_html(report: CheckReport) -> str:
     from handgrad.report.gradients import to_checks
 
     checks = {check.argument: check for check in to_checks(report, report.target)}
-    wrong = [diff for diff in report.diffs if _blamed(diff, report)]
+    cards = [
+        (diff.name, replace(checks[f"d_{diff.name}"], case=diff.inputs, library="", oracle="", message=""))
+        for diff in report.diffs
+        if _blamed(diff, report) and _measured(diff)
+    ]
     return render(
         "check.html.j2",
         report=report,
@@ -45,14 +51,8 @@ def to_html(report: CheckReport) -> str:
             (diff, _blamed(diff, report), *(_values(diff) if _measured(diff) else (_kinds(diff, report), "")))
             for diff in report.diffs
         ],
-        cards=[
-            (
-                diff.name,
-                replace(checks[f"d_{diff.name}"], case=diff.inputs, library="", oracle="", message=""),
-            )
-            for diff in wrong
-            if _measured(diff)
-        ][:_MAPS_HTML],
+        cards=cards[:_MAPS_HTML],
+        undrawn=len(cards[_MAPS_HTML:]),
     )
 
 
@@ -65,14 +65,16 @@ def verdict(report: CheckReport) -> str:
     if report.passed:
         return f"{name}: {count(n, 'gradient')} right to within rounding"
     wrong = [diff.name for diff in report.diffs if _blamed(diff, report)]
-    others = list(dict.fromkeys(f.where for f in report.findings if f.where not in wrong))
     parts = []
     if wrong and n == 1:
         parts.append(f"the gradient of {one_line(wrong[0])} is wrong")
     elif wrong:
         parts.append(f"{len(wrong)} of {count(n, 'gradient')} wrong: {listing(wrong)}")
-    if others:
-        parts.append(f"something wrong with {listing(others)}")
+    others: dict[str, list[str]] = {}
+    for f in report.findings:
+        if f.where not in wrong:
+            others.setdefault(_OTHER.get(f.kind, "something wrong with {}"), []).append(f.where)
+    parts += [words.format(listing(list(dict.fromkeys(where)))) for words, where in others.items()]
     return f"{name}: {'; '.join(parts)}"
 
 
@@ -132,6 +134,7 @@ def _values(diff: GradientDiff) -> tuple[str, str]:
         return "", ""
     a, t = diff.analytic, diff.reference
     at = f" at {list(diff.worst_index)}" if diff.worst_index else ""
+    at += f" of {shape(diff.computed_shape)}" if at and diff.computed_shape not in ((), diff.shape) else ""
     hand, true = _apart(a, t)
     values = f"{hand} where {true} is right,{at} on {diff.inputs}"
     if a is None or t is None or not math.isfinite(abs(a - t)):
@@ -146,6 +149,7 @@ def _apart(a: float | complex | None, t: float | complex | None) -> tuple[str, s
     """Both values with as many digits as tell them apart, six at least."""
     if a is None or t is None:
         return str(a), str(t)
+    a, t = a + 0.0, t + 0.0  # no minus before a zero
     pairs = [(f"{a:.{digits}g}", f"{t:.{digits}g}") for digits in _DIGITS]
     return next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
 
@@ -164,13 +168,17 @@ def _parts(report: CheckReport) -> Iterator[RenderableType]:
             yield Padding(line(statement.evidence, "dim"), (0, 0, 0, 2))
     yield Text()
     yield from _gradients(report)
-    drawn = [d for d in report.diffs if _measured(d) and d.errors and any(d.errors) and d.computed_shape]
-    drawn = [d for d in drawn if math.prod(d.computed_shape) > 1]
+    drawn = [
+        d for d in report.diffs if _measured(d) and d.errors and max(map(len, (d.errors, *d.errors))) > 1
+    ]
     for diff in drawn[:_MAPS]:
         assert diff.errors is not None
         yield Text()
         yield line(f"{diff.name}, on {diff.inputs}", "bold")
-        yield Padding(HeatText(diff.errors, diff.computed_shape), (0, 0, 0, 2))
+        yield Padding(HeatText(diff.errors, diff.errors_shape), (0, 0, 0, 2))
+    if len(drawn) > _MAPS:
+        yield Text()
+        yield line(f"{count(len(drawn) - _MAPS, 'more wrong gradient')} not drawn", "dim")
     for note in report.notes:
         yield Text()
         yield line(note)

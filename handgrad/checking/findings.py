@@ -69,7 +69,8 @@ class GradientDiff:
                     may be longer than the input
     ulps            the error there in units in the last place of ``computed_in``; rounding explains
                     ``allowed_ulps``
-    errors          signed errors as a grid: :func:`handgrad.report.reduce_errors`
+    errors          signed errors as a grid: :func:`handgrad.report.reduce_errors`, of an array of
+                    ``errors_shape``: complex numbers have a last axis of two
     diagnosis       the kind of the finding that explains the error, "" where the gradient passes
     """
 
@@ -89,6 +90,10 @@ class GradientDiff:
     allowed_ulps: float = 0.0
     computed_in: str = ""
     computed_shape: tuple[int, ...] = ()
+
+    @property
+    def errors_shape(self) -> tuple[int, ...]:
+        return (*self.computed_shape, 2) if self.dtype.startswith("complex") else self.computed_shape
 
     def to_dict(self) -> dict[str, Any]:
         return dict(_plain(vars(self)))

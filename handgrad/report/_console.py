@@ -26,7 +26,7 @@ def rendered(parts: Iterable[RenderableType], colour: bool | None, width: int | 
     """The parts as text. ``None``: colour and width as standard output has them; without a
     terminal, no colour and 100 columns, so that a saved log is the same everywhere."""
     screen = Console(file=sys.stdout)
-    coloured = (screen.is_terminal and not screen.no_color) if colour is None else colour
+    coloured = bool(screen.color_system) and not screen.no_color if colour is None else colour
     paper = Console(
         file=io.StringIO(),
         width=width or columns(),

@@ -34,7 +34,7 @@ def to_checks(report: CheckReport, name: str) -> Iterator[Check]:
 
 
 def _check(diff: GradientDiff, report: CheckReport, name: str, message: str) -> Check:
-    analytic, reference = _parts(diff)
+    analytic, reference, index = _parts(diff)
     measured = diff.passed or diff.worst_index is not None  # a wrong shape has no error to measure
     return Check(
         id=f"{name} / d_{diff.name}",
@@ -45,12 +45,12 @@ def _check(diff: GradientDiff, report: CheckReport, name: str, message: str) -> 
         dtype=diff.computed_in or diff.dtype,
         oracle=report.oracle,
         argument=f"d_{diff.name}",
-        shape=diff.computed_shape or diff.shape,
+        shape=diff.errors_shape or diff.shape,
         max_abs_error=diff.max_abs_error if measured else None,
         max_rel_error=diff.max_rel_error if measured else None,
         ulps=diff.ulps if measured else None,
         allowed_ulps=diff.allowed_ulps if measured else None,
-        worst_index=diff.worst_index,
+        worst_index=index,
         analytic=analytic,
         reference=reference,
         errors=diff.errors,
@@ -58,12 +58,14 @@ def _check(diff: GradientDiff, report: CheckReport, name: str, message: str) -> 
     )
 
 
-def _parts(diff: GradientDiff) -> tuple[float | None, float | None]:
-    """Both values; of complex ones the parts, real or imaginary, that differ more."""
-    a, t = diff.analytic, diff.reference
+def _parts(diff: GradientDiff) -> tuple[float | None, float | None, tuple[int, ...] | None]:
+    """Both values and their index; of complex ones the parts, real (0) or imaginary (1), that differ more."""
+    a, t, index = diff.analytic, diff.reference, diff.worst_index
     if not isinstance(a, complex) or not isinstance(t, complex):
-        return _real(a), _real(t)
-    return (a.imag, t.imag) if abs(a.imag - t.imag) > abs(a.real - t.real) else (a.real, t.real)
+        return _real(a), _real(t), index
+    pairs = [(a.real, t.real), (a.imag, t.imag)]
+    part = max((0, 1), key=lambda i: abs(pairs[i][0] - pairs[i][1]))
+    return *pairs[part], (*(index or ()), part)
 
 
 def _real(value: float | complex | None) -> float | None:

@@ -6,6 +6,8 @@ from torch_ext.checker.probes import Probe
 from torch_ext.checker.subject import Subject
 
 _LARGE, _HUGE = 2_000, 1_000_000  # elements
+WHOLE = 1_000_000  # parameters of a model from which on it is checked by whole steps
+EXACT = 20_000_000  # parameters up to which a copy of the model in float64 is affordable
 
 
 class Budget:

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import _SingleLevelFunction
 from torch.nn.parameter import is_lazy
 
-from torch_ext.checker.recorder import put_back
+from torch_ext.checker.recorder import all_put_back
 
 _DEPTH = 3  # functions that call functions
 _COUNT = 64  # entries of a container
@@ -43,7 +42,6 @@ _MODES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
         lambda v: torch.set_anomaly_enabled(*v),
     ),
     (np.geterr, lambda v: np.seterr(**v)),
-    (lambda: vars(_SingleLevelFunction).get("apply"), lambda v: put_back(_SingleLevelFunction, "apply", v)),
 )
 _RANDOM: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (random.getstate, random.setstate),
@@ -63,7 +61,7 @@ def _only_warns() -> bool:
 def undisturbed(*targets: Any) -> Iterator[None]:
     """A block after which all is as it was. Within it gradients are recorded, and neither autocast nor
     inference mode is on: the report does not depend on where the check is called."""
-    with _AT_A_TIME, warnings.catch_warnings():
+    with _AT_A_TIME, warnings.catch_warnings(), all_put_back():
         warnings.simplefilter("ignore")
         modes = [(get, put, get()) for get, put in _MODES]
         states = [(put, get()) for get, put in _RANDOM]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
 from threading import get_ident
@@ -54,19 +55,45 @@ def applying(apply: Callable[..., Any]) -> Iterator[None]:
     def here(cls: Any, *args: Any, **kwargs: Any) -> Any:
         return (apply if get_ident() == thread else native_apply)(cls, *args, **kwargs)
 
-    before = vars(_SingleLevelFunction).get("apply")
+    if "torch._dynamo" in sys.modules:  # what watches is not to be compiled
+        here = torch.compiler.disable(here)
+    with replaced(_SingleLevelFunction, "apply", classmethod(here)):
+        yield
+
+
+_REPLACED: dict[tuple[Any, str], Any] = {}
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """An attribute of a class or module is another one; kept in mind until it is put back."""
+    before, outermost = vars(owner).get(name), (owner, name) not in _REPLACED
     try:
-        _SingleLevelFunction.apply = classmethod(here)  # type: ignore[attr-defined]
+        if outermost:
+            _REPLACED[owner, name] = before
+        setattr(owner, name, value)
         yield
     finally:
-        put_back(_SingleLevelFunction, "apply", before)
+        _put(owner, name, before)
+        if outermost:
+            _REPLACED.pop((owner, name), None)
 
 
-def put_back(owner: Any, name: str, before: Any) -> None:
-    """An attribute of a class as it was; None: it had none of its own."""
-    if before is not None:
-        setattr(owner, name, before)
-    elif name in vars(owner):
+@contextmanager
+def all_put_back() -> Iterator[None]:
+    """What is still replaced at the end, because Ctrl-C came while it was put back, is put back."""
+    others = set(_REPLACED)
+    try:
+        yield
+    finally:
+        for key in [k for k in _REPLACED if k not in others]:
+            _put(*key, _REPLACED.pop(key))
+
+
+def _put(owner: Any, name: str, value: Any) -> None:
+    if value is not None:
+        setattr(owner, name, value)
+    elif name in vars(owner):  # it had none of its own
         delattr(owner, name)
 
 
@@ -145,14 +172,11 @@ class Recorder:
             due.setdefault(node._forward_cls, {})[node] = node.next_functions
         self.raw.custom = bool(due)
         named = {cls: "backward" if cls.vjp is Function.vjp else "vjp" for cls in due}  # type: ignore[attr-defined]
-        originals = {cls: vars(cls).get(name) for cls, name in named.items()}
-        try:
+        with ExitStack() as stack:
             for cls, name in named.items():
-                setattr(cls, name, staticmethod(self._watched(cls, getattr(cls, name), due[cls])))
+                watched = staticmethod(self._watched(cls, getattr(cls, name), due[cls]))
+                stack.enter_context(replaced(cls, name, watched))
             yield
-        finally:
-            for cls, name in named.items():
-                put_back(cls, name, originals[cls])
 
     def _watched(self, cls: type, backward: Any, edges: Mapping[Any, Any]) -> Any:
         def watched(ctx: Any, *grads: Any) -> Any:

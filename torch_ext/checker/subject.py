@@ -43,6 +43,7 @@ class Subject:
         require_target(target, what)
         self.seed, self.what = seed, what
         self.passes = 0  # forward passes so far
+        self.renamed: dict[str, str] = {}  # its own names of parameters, where the variables have others
         self.widened = False  # whether it takes more than its inputs to have it in float64
         self.accumulates = False  # whether a part of it refuses torch.autograd.grad
         self.pair = target if isinstance(target, tuple) else None
@@ -78,7 +79,7 @@ class Subject:
                 return listed(self._forward(arguments)[0], self.what, nested=False)
             if self.module is None:
                 return listed(self.target(*arguments), self.what)
-            own = {n: variables.get(n, p) for n, p in self.module.named_parameters()}
+            own = {n: variables.get(self.renamed.get(n, n), p) for n, p in self.module.named_parameters()}
             own.update({n: b.detach().clone() for n, b in self.module.named_buffers()})
             state = {n: _cast(v, dtype) for n, v in own.items()}
             return listed(torch.func.functional_call(self.module, state, tuple(arguments)), self.what)

@@ -17,10 +17,9 @@ from torch.utils.checkpoint import CheckpointFunction
 from handgrad._errors import InputError, require
 from handgrad.checking import directional_derivative
 from torch_ext.checker.arrays import Cotangents, array, as_dtype, differentiable, normal, tensor
-from torch_ext.checker.recorder import BackwardRaises, applying
+from torch_ext.checker.recorder import BackwardRaises, applying, replaced
 from torch_ext.checker.subject import Subject
 
-transforms: Any = autograd_function
 Outputs = list[np.ndarray]
 Gradients = dict[str, np.ndarray]
 
@@ -286,8 +285,7 @@ def formulas() -> Iterator[None]:
     compiled runs as it is written."""
     with ExitStack() as stack:
         stack.enter_context(applying(as_formula))
-        stack.callback(setattr, transforms, "custom_function_call", transforms.custom_function_call)
-        transforms.custom_function_call = as_formula
+        stack.enter_context(replaced(autograd_function, "custom_function_call", as_formula))
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
