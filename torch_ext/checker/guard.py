@@ -24,6 +24,7 @@ from torch.nn.parameter import is_lazy
 from torch_ext.checker.recorder import all_put_back
 
 _DEPTH = 3  # functions that call functions
+_SMALL = 2_000  # elements
 _COUNT = 64  # entries of a container
 _GENERATORS = (torch.Generator, random.Random, np.random.Generator)
 _AT_A_TIME = threading.RLock()  # custom Functions are watched through a class that all of them share
@@ -58,9 +59,10 @@ def _only_warns() -> bool:
 
 
 @contextmanager
-def undisturbed(*targets: Any) -> Iterator[None]:
+def undisturbed(target: Any, reference: Any, *inputs: Any) -> Iterator[None]:
     """A block after which all is as it was. Within it gradients are recorded, and neither autocast nor
-    inference mode is on: the report does not depend on where the check is called."""
+    inference mode is on; what is small is summed by one thread: the report does not depend on where the
+    check is called. ``inputs`` that are tensors are not touched at all."""
     with _AT_A_TIME, warnings.catch_warnings(), all_put_back():
         warnings.simplefilter("ignore")
         modes = [(get, put, get()) for get, put in _MODES]
@@ -75,7 +77,9 @@ def undisturbed(*targets: Any) -> Iterator[None]:
                 torch.autocast("cpu", enabled=False),
                 torch.autocast("cuda", enabled=False),
             ):
-                kept += keep(*targets)
+                kept += keep(target, reference, *(x for x in inputs if not isinstance(x, Tensor)))
+                if _elements(target, inputs) < _SMALL:
+                    torch.set_num_threads(1)
                 yield
         finally:
             for each in kept:
@@ -85,6 +89,11 @@ def undisturbed(*targets: Any) -> Iterator[None]:
             for get, put, value in modes:
                 if get() != value:
                     put(value)
+
+
+def _elements(target: Any, inputs: Sequence[Any]) -> int:
+    own = list(target.parameters()) if isinstance(target, nn.Module) else []
+    return sum(x.numel() for x in [*inputs, *own] if isinstance(x, Tensor) and not is_lazy(x))
 
 
 @contextmanager

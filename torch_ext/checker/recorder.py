@@ -56,7 +56,7 @@ def applying(apply: Callable[..., Any]) -> Iterator[None]:
         return (apply if get_ident() == thread else native_apply)(cls, *args, **kwargs)
 
     if "torch._dynamo" in sys.modules:  # what watches is not to be compiled
-        here = torch.compiler.disable(here)
+        here = torch.compiler.disable(here)  # type: ignore[no-untyped-call]
     with replaced(_SingleLevelFunction, "apply", classmethod(here)):
         yield
 

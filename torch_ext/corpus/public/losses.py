@@ -142,7 +142,11 @@ FOCAL = PublicFunction(
     lambda g, d: (normal(g, d, 4, 5), integers(g, 4, 5, high=2), 0.25, 2.0),
     (
         Wrong(
-            "missing-term", "the modulating factor is taken for a constant", FocalConstant.apply, argument="x"
+            "missing-term",
+            "the modulating factor is taken for a constant",
+            FocalConstant.apply,
+            ("missing-factor",),
+            "x",
         ),
         Wrong("region", "the sign of the targets 0 is forgotten", FocalOneSide.apply, ("sign",), "x"),
     ),

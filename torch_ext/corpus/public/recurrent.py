@@ -235,11 +235,12 @@ CAUSAL_PRODUCT = PublicFunction(
 
 def rotate(x, cos, sin):
     first, second = x.chunk(2, -1)
-    return x * cos + torch.cat([-second, first], -1) * sin
+    cos, sin = cos[..., : first.shape[-1]], sin[..., : first.shape[-1]]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
 class Rotary(Function):
-    """q and k rotated in the planes of halves; the angles have no gradient."""
+    """q and k rotated in the planes of halves; of the tables only the first half is read."""
 
     @staticmethod
     def forward(ctx, q, k, cos, sin):
@@ -269,7 +270,7 @@ class RotaryUnturned(Rotary):
     @staticmethod
     def backward(ctx, grad_q, grad_k):
         cos, sin = ctx.saved_tensors
-        return grad_q * cos, rotate(grad_k, cos, -sin), None, None
+        return rotate(grad_q, cos, 0 * sin), rotate(grad_k, cos, -sin), None, None
 
 
 def angles(d, rows, width):

@@ -336,7 +336,9 @@ COST_VOLUME = PublicFunction(
     lambda g, d: (normal(g, d, 3, 5), normal(g, d, 3, 5), 1),
     (
         Wrong("scale", "not divided by the number of channels", CostVolumeSum.apply),
-        Wrong("missing-term", "b: only the middle displacement", CostVolumeCentre.apply, argument="b"),
+        Wrong(
+            "missing-term", "b: only the middle displacement", CostVolumeCentre.apply, ("missing-sum",), "b"
+        ),
     ),
 )
 
