@@ -76,7 +76,7 @@ def dropped(case: Case) -> Finding | None:
         if (
             (one_each and moved)
             or all(_distinct(r, lost) and _same_numbers(r, 1) for r, lost in parts)
-            or (one_of_each and all(_same_numbers(r, 0) for r, _ in parts))
+            or (one_of_each and moved and all(_same_numbers(r, 0) for r, _ in parts))
         ):
             return Finding(
                 "permuted",
@@ -87,7 +87,17 @@ def dropped(case: Case) -> Finding | None:
         return None
     if not any(np.any(lost & np.any(r.live & r.right, axis=0)) for r, lost in parts):
         return None
-    if all(np.all(np.any(lost, axis=1) <= ~np.any(r.live & r.right, axis=1)) for r, lost in parts):
+    whole = all(np.all(np.any(lost, axis=1) <= ~np.any(r.live & r.right, axis=1)) for r, lost in parts)
+    if whole and not _one_kept(parts) and _same_outputs(parts):
+        share = np.mean([np.mean(np.any(lost, axis=1)) for _, lost in parts])
+        return Finding(
+            "missing-term",
+            case.name,
+            f"the gradient of {case.name} hears nothing of some outputs, always the same ones ({share:.0%} "
+            "of all): add what they contribute",
+            {"term": "contributions", "share": float(share)},
+        )
+    if whole:
         return Finding(
             "missing-sum",
             case.name,
@@ -107,6 +117,27 @@ def dropped(case: Case) -> Finding | None:
         f"the gradient of {case.name} is a sum in which {share:.0%} of the terms are missing: {how}",
         {"term": "off-diagonal" if diagonal else "contributions", "share": share},
     )
+
+
+def _same_outputs(parts: list[tuple[Rows, np.ndarray]]) -> bool:
+    """Whether the outputs that are left out are the same at all points."""
+    gone = [np.any(lost, axis=1) for _, lost in parts]
+    return len(gone) > 1 and all(g.shape == gone[0].shape and np.all(g == gone[0]) for g in gone)
+
+
+def _one_kept(parts: list[tuple[Rows, np.ndarray]]) -> bool:
+    """Whether one index alone counts along some axis of the output: a batch that is not summed."""
+    for r, lost in parts:
+        shape = np.shape(next(dy for dy in r.evidence.cotangents if dy is not None))
+        if not r.complete or np.prod(shape) != len(lost):
+            return True
+        kept = (np.any(r.live, axis=1) & ~np.any(lost, axis=1)).reshape(shape)
+        used = np.any(r.live, axis=1).reshape(shape)
+        for axis, n in enumerate(shape):
+            others = tuple(i for i in range(len(shape)) if i != axis)
+            if n > 1 and np.sum(np.any(kept, axis=others)) == 1 < np.sum(np.any(used, axis=others)):
+                return True
+    return False
 
 
 def masked(case: Case) -> Finding | None:

@@ -18,8 +18,17 @@ from handgrad.checking import formulas
 from handgrad.checking.contributions import by_output, dropped, masked, reordered, summed_wrongly
 from handgrad.checking.evidence import Case, Evidence, forgive_rounding, near, of, true_gradient
 from handgrad.checking.findings import Finding
-from handgrad.checking.jacobians import between, ignored, inner_factor, low_rank, rounded, share_factor
+from handgrad.checking.jacobians import (
+    between,
+    direct_path,
+    ignored,
+    inner_factor,
+    low_rank,
+    rounded,
+    share_factor,
+)
 from handgrad.checking.regions import local, region, region_by_size, region_of_outputs
+from handgrad.checking.signs import not_symmetrised, signs_of_terms, transposed_jacobian
 from handgrad.checking.terms import constant_ratio, missing_factor, missing_term, offset, smooth_along
 
 _PASSES = 6  # that are done again for one output alone
@@ -33,15 +42,19 @@ def diagnose(name: str, evidence: Sequence[Evidence]) -> Finding | None:
     """
     forgive_rounding(evidence, name)
     groups: dict[tuple[object, ...], list[Evidence]] = {}
-    for e in evidence:
+    # a wrong shape says more than wrong numbers
+    for e in sorted(evidence, key=lambda e: e.well_shaped(name)):
         groups.setdefault(tuple((n, x.shape) for n, x in e.inputs.items()), []).append(e)
     found = []
     for group in groups.values():
         if any(np.any(e.wrong(name)) for e in group):
             found.append(_diagnosed(Case(name, group, evidence[0])))
+            if not group[0].well_shaped(name) and (found[-1] is None or found[-1].kind == "unknown"):
+                found.pop()  # the other shapes may tell
+                continue
             if len(found) == _GROUPS or (found[-1] is not None and found[-1].kind != "unknown"):
                 break
-    return next((f for f in reversed(found) if f is not None), None)
+    return next((f for f in reversed(found) if f is not None), None)  # None: its shape alone is wrong
 
 
 def _diagnosed(case: Case) -> Finding | None:
@@ -288,11 +301,35 @@ def _permuted(case: Case) -> Finding | None:
                     f"the gradient of {case.name} has the right values, shifted by {shift} along axis {axis}",
                     {"axis": axis, "shift": shift},
                 )
+            for back in (shift, -shift):
+                if all(_moved(e, case.name, axis, back) for e in case.usual_wrong):
+                    return Finding(
+                        "permuted",
+                        case.name,
+                        f"the gradient of {case.name} has the right values, {abs(back)} too "
+                        f"{'late' if back > 0 else 'early'} along axis {axis}: look at the padding, or at "
+                        "the first index",
+                        {"axis": axis, "shift": back},
+                    )
     if case.wrong[0].truth[case.name].size > 1 and all(_same_values(e, case.name) for e in case.usual_wrong):
         return Finding(
-            "permuted", case.name, f"the gradient of {case.name} has the right values in the wrong places"
+            "permuted",
+            case.name,
+            f"the gradient of {case.name} has the right values in the wrong places: look at each reshape, "
+            "transpose, roll, sort and index on its way, and at the order in which axes are flattened",
         )
     return None
+
+
+def _moved(e: Evidence, name: str, axis: int, shift: int) -> bool:
+    """Whether A is T moved along an axis, where both are known: at least half, and four different numbers."""
+    a, t = e.analytic[name], e.truth[name]
+    n = t.shape[axis]
+    if a is None or a.shape != t.shape or 2 * abs(shift) > n:
+        return False
+    to, start = slice(max(shift, 0), n + min(shift, 0)), slice(max(-shift, 0), n + min(-shift, 0))
+    here, there = (np.moveaxis(v, axis, 0)[part] for v, part in ((a, to), (t, start)))
+    return len(np.unique(there)) > 3 and near(here, there, e)
 
 
 def _same_values(e: Evidence, name: str) -> bool:
@@ -305,6 +342,29 @@ def _same_values(e: Evidence, name: str) -> bool:
     )
 
 
+def _summed_over_another(case: Case) -> Finding | None:
+    """Its shape, or its total along an axis, tells that another axis is summed over."""
+    shape = case.wrong[0].truth[case.name].shape
+    for axis in range(len(shape)):
+        if all(_same_total(e, case.name, axis) for e in case.usual_wrong):
+            return Finding(
+                "missing-sum",
+                case.name,
+                f"the gradient of {case.name} has the right total along axis {axis}, in the wrong places and "
+                "numbers: what is summed over and what is kept are exchanged; sum over the other axis",
+                {"axis": axis},
+            )
+    return None
+
+
+def _same_total(e: Evidence, name: str, axis: int) -> bool:
+    a, t = e.analytic[name], e.truth[name]
+    if a is None or a.ndim != t.ndim or a.shape == t.shape or t.shape[axis] < 2:
+        return False
+    rest = [tuple(n for i, n in enumerate(v.shape) if i != axis) for v in (a, t)]
+    return rest[0] == rest[1] and near(np.sum(a, axis=axis), np.sum(t, axis=axis), e)
+
+
 # --- several outputs --------------------------------------------------------------------------
 
 
@@ -314,7 +374,8 @@ def _through_one_output(case: Case) -> Finding | None:
     if count < 2:
         return None
     for k in range(len(case.wrong[0].cotangents)):
-        seen = [e.through(k, case.name) for e in (*case.usual_wrong[:_PASSES], *case.all[:_PASSES])]
+        chosen = [*case.usual_wrong[:_PASSES], *case.all[:_PASSES]]
+        seen = [e.through(k, case.name) for i, e in enumerate(chosen) if not any(e is o for o in chosen[:i])]
         alone = [e for e in seen if e is not None]
         if not any(np.any(e.wrong(case.name)) for e in alone):
             continue
@@ -390,6 +451,7 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("one of several outputs", _through_one_output),
     ("transpose of grad_output", _transposed_cotangent),
     ("outputs in another order", reordered),
+    ("a symmetric matrix", not_symmetrised),
     ("a region of outputs", region_of_outputs),
     ("missing contributions", dropped),
     ("local", local),
@@ -398,13 +460,17 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("a mask", masked),
     ("a part of the sum", _missing_sum),
     ("some signs", _some_signs),
+    ("the derivative of all", formulas.underived),
+    ("signs of terms", signs_of_terms),
+    ("a Jacobian not transposed", transposed_jacobian),
     ("a factor by its formula", formulas.factor),
     ("a term by its formula", formulas.short_term),
     ("a factor at inputs or outputs", between),
     ("a factor by two formulas", formulas.two_factors),
     ("a term by two formulas", formulas.term),
-    ("a region by size", region_by_size),
     ("one term of several", formulas.one_term),
+    ("a region by size", region_by_size),
+    ("a direct path", direct_path),
     ("a factor in between", inner_factor),
     ("a factor", missing_factor),
     ("a term", missing_term),
@@ -417,4 +483,5 @@ _ILL_SHAPED: tuple[tuple[str, Hypothesis], ...] = (
     ("transpose", _transpose),
     ("exchanged inputs", _swapped_inputs),
     ("another sum", summed_wrongly),
+    ("a sum over another axis", _summed_over_another),
 )

@@ -47,6 +47,10 @@ class Evidence:
                 bound = np.maximum(bound, 256 * self.unit * np.max(np.abs(t), initial=0.0))
             return np.asarray(~(np.abs(a - t) <= bound))
 
+    def well_shaped(self, name: str) -> bool:
+        a = self.analytic[name]
+        return a is None or a.shape == self.truth[name].shape
+
     def usual(self, name: str, given: Evidence | None = None) -> bool:
         """Inputs of usual size, away from kinks, in the domain of those given, and a finite gradient."""
         a = self.analytic[name]

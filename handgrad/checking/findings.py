@@ -55,6 +55,14 @@ def likeliest_first(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=rank)
 
 
+def listed(word: str, numbers: Sequence[int]) -> str:
+    """ "axis 0", "axes 0 and 1", "axes 0, 1 and 2"."""
+    plural = {"axis": "axes", "index": "indices"}.get(word, f"{word}s")
+    if len(numbers) == 1:
+        return f"{word} {numbers[0]}"
+    return f"{plural} {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+
+
 @dataclass(frozen=True)
 class GradientDiff:
     """The gradient of one input or parameter against its truth, where it is wrong.

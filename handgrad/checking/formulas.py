@@ -53,7 +53,7 @@ FUNCTIONS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("exp(-v²)", lambda v: np.exp(-v * v)),
     ("sign v", np.sign),
 )
-_POWERS = ((1.0, ""), (-1.0, "^-1"), (2.0, "²"), (-2.0, "^-2"), (0.5, "^½"), (-0.5, "^-½"))
+_POWERS = ((1.0, ""), (-1.0, "^-1"), (2.0, "²"), (-2.0, "^-2"), (0.5, "^½"), (-0.5, "^-½"), (3.0, "³"))
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Numbers:
     words: Sequence[str]
     values: np.ndarray  # one row a function
     per: str
+    named: frozenset[str] = frozenset()  # the inputs and outputs themselves among the words
 
     @property
     def signs(self) -> np.ndarray:
@@ -95,7 +96,8 @@ def _numbers(case: Case) -> Numbers | None:
                 t.append(np.sum(r.truth, axis=axis))
                 words, values = _table(r.evidence, shape)
                 table.append(values)
-            return Numbers(np.concatenate(a), np.concatenate(t), words, np.concatenate(table, axis=1), per)
+            values = np.concatenate(table, axis=1)
+            return Numbers(np.concatenate(a), np.concatenate(t), words, values, per, frozenset(e0.inputs))
     return None
 
 
@@ -241,24 +243,57 @@ def _times(c: float) -> str:
     return "" if abs(c - 1) < 1e-9 else f"{c:.6g} · "
 
 
+def underived(case: Case) -> Finding | None:
+    """A is grad_output times one number, and T is not: nothing is derived."""
+    n = numbers(case)
+    if n is None or n.per != "output" or n.analytic.size < _LEAST:
+        return None
+    c = float(np.median(n.analytic))
+    if c == 0 or np.ptp(n.analytic) > 1e-6 * abs(c) or np.ptp(n.truth) <= 1e-5 * np.max(np.abs(n.truth)):
+        return None
+    return Finding(
+        "missing-factor",
+        case.name,
+        f"the gradient of {case.name} is {_times(c)}grad_output, whatever the inputs are: the function's own "
+        "derivative is left out; multiply by it",
+        {"factor": "the derivative", "coefficient": c},
+    )
+
+
 def one_term(case: Case) -> Finding | None:
-    """A is a product of known functions and T is none: it is one term of a sum."""
+    """A is a product of known functions, and T, where A is wrong, is none: A is one term of a sum."""
     n = numbers(case)
     if n is None or n.per != "output" or len(np.unique(np.round(n.truth, 9))) < _LEAST:
         return None
-    a, t = (
-        _fit(m, np.abs(m) > 1e-6 * np.max(np.abs(m)), n, 2, lambda values: True)
-        for m in (n.analytic, n.truth)
-    )
-    if a is None or t is not None:
-        return None
-    return Finding(
-        "missing-term",
-        case.name,
-        f"the gradient of {case.name} is grad_output times {_times(a[1])}{a[0]}, a product where the "
-        "right one is a sum: look at the product and quotient rules",
-        {"there is": a[0]},
-    )
+    wrong = np.abs(n.analytic - n.truth) > 1e-6 * np.maximum(np.abs(n.analytic), np.abs(n.truth))
+    for part in _classes(n):
+        a = _fit(n.analytic, part & (np.abs(n.analytic) > 1e-6 * np.max(np.abs(n.analytic))), n, 2, _any)
+        if a is None:
+            continue
+        t = _fit(n.truth, part & wrong & (np.abs(n.truth) > 1e-6 * np.max(np.abs(n.truth))), n, 2, _any)
+        if t is None and np.sum(part & wrong) >= _LEAST:
+            return Finding(
+                "missing-term",
+                case.name,
+                f"the gradient of {case.name} is grad_output times {_times(a[1])}{a[0]}, a product where the "
+                "right one is a sum: look at the product and quotient rules",
+                {"there is": a[0]},
+            )
+    return None
+
+
+def _any(_: np.ndarray) -> bool:
+    return True
+
+
+def _classes(n: Numbers) -> list[np.ndarray]:
+    """All points; and, where an input has two values, such as a label, those of each."""
+    parts = [np.ones(n.analytic.shape, bool)]
+    for word, v in zip(n.words, n.values, strict=True):
+        levels = np.unique(v) if word in n.named else ()
+        if len(levels) == 2:
+            parts += [v == level for level in levels]
+    return parts
 
 
 two_factors = partial(factor, most=2)

@@ -244,6 +244,28 @@ def share_factor(case: Case) -> Finding | None:
     )
 
 
+def direct_path(case: Case) -> Finding | None:
+    """What is missing touches few entries of the Jacobian, some of every output and every element: a term
+    of its own, such as a skip connection's, next to the one that is right."""
+    found = of(case)
+    if not found or not all(r.complete for r in found):
+        return None
+    for r in found:
+        wrong, live = ~r.right, r.live | ~r.right
+        used = np.any(live, axis=0)
+        if np.any(r.extra) or not np.all(np.any(wrong, axis=0)[used]) or np.sum(wrong) > 0.5 * np.sum(live):
+            return None
+        if np.all(np.any(wrong, axis=1) <= ~np.any(live & r.right, axis=1)):
+            return None  # whole outputs
+    return Finding(
+        "missing-term",
+        case.name,
+        f"the gradient of {case.name} lacks a term: each output hears of few elements otherwise than it "
+        "should, as by a direct path (a skip connection, a gate's other branch) that is left out",
+        {"term": "a direct path"},
+    )
+
+
 def low_rank(case: Case) -> Finding | None:
     """A - T has a lower rank than T: what is missing came through fewer numbers, such as a mean."""
     found = of(case)

@@ -133,7 +133,9 @@ def explained(
             found += [_alike(f, first, name) for f in alike]
             continue
         call = samples.get(key[0]) if suspect is None else (suspect.call.args, suspect.call.kwargs)
-        report = None if call is None else layers.alone(check, module, theirs.get(name), *call, suspected=True)
+        report = (
+            None if call is None else layers.alone(check, module, theirs.get(name), *call, suspected=True)
+        )
         findings = [] if report is None else layers.named(name, module, report)
         if not findings and suspect is not None:
             findings = layers.unnamed(suspect, module)

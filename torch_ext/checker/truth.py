@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd import function as autograd_function
-from torch.utils.checkpoint import CheckpointFunction
 
 from handgrad._errors import InputError, require
 from handgrad.checking import directional_derivative
 from torch_ext.checker.arrays import Cotangents, array, as_dtype, differentiable, normal, tensor
-from torch_ext.checker.recorder import BackwardRaises, applying, replaced
+from torch_ext.checker.formula import as_formula as as_formula
+from torch_ext.checker.formula import formulas, uncut
+from torch_ext.checker.recorder import BackwardRaises
 from torch_ext.checker.subject import Subject
 
 Outputs = list[np.ndarray]
@@ -53,7 +51,8 @@ class Truth:
     def outputs(
         self, variables: Mapping[str, Tensor], constants: Mapping[int, Any], dtype: torch.dtype
     ) -> list[Tensor]:
-        with formulas() if self.native else nullcontext():
+        pair = self.native and self.subject.pair is not None
+        with formulas() if self.native else nullcontext(), uncut() if pair else nullcontext():
             return self.subject.call(dict(variables), constants, dtype)
 
     def __call__(
@@ -261,40 +260,3 @@ def _require_same(outputs: Sequence[Tensor], cotangents: Cotangents) -> None:
 
 def _described(made: Sequence[Any], due: Sequence[Any]) -> tuple[str, str]:
     return f"shapes {list(made)} where the target's are {list(due)}", "give one of the same function"
-
-
-class _Context:
-    """Stands for ``ctx`` while a Function's forward is differentiated as a formula."""
-
-    def __init__(self, needs: tuple[bool, ...]) -> None:
-        self.needs_input_grad = needs
-        self.saved_tensors: tuple[Any, ...] = ()
-
-    def save_for_backward(self, *tensors: Any) -> None:
-        self.saved_tensors = tensors
-
-    def _ignore(self, *_: Any) -> None:
-        return None
-
-    save_for_forward = mark_dirty = mark_non_differentiable = set_materialize_grads = _ignore
-
-
-@contextmanager
-def formulas() -> Iterator[None]:
-    """Within it every custom Function is its forward's formula, inside torch.func's transforms, too; what is
-    compiled runs as it is written."""
-    with ExitStack() as stack:
-        stack.enter_context(applying(as_formula))
-        stack.enter_context(replaced(autograd_function, "custom_function_call", as_formula))
-        if "torch._dynamo" in sys.modules:
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        yield
-
-
-def as_formula(cls: Any, *args: Any, **_: Any) -> Any:
-    """A custom Function's forward, for autograd to differentiate."""
-    if cls is CheckpointFunction:  # its arguments: a function, whether to keep the random state, the inputs
-        return args[0](*args[2:])
-    if cls.setup_context is not Function.setup_context:
-        return cls.forward(*args)
-    return cls.forward(_Context(tuple(isinstance(a, Tensor) and a.requires_grad for a in args)), *args)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -52,28 +54,26 @@ def repeated(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
 
 
 def layouts(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
-    """Incoming gradients that are not contiguous, or expanded, give the same as plain ones."""
+    """Incoming gradients laid out in memory in other ways give the same as plain ones."""
     variables, plain = _as_first(first)
-    constant = [None if dy is None else torch.full_like(dy, 0.7) for dy in plain]
-    expanded = [None if dy is None else dy.new_full((), 0.7).expand(dy.shape) for dy in plain]
-    strided = [None if dy is None else _strided(dy) for dy in plain]
-    found = []
-    for words, usual, unusual in (
-        ("non-contiguous", plain, strided),
-        ("expanded", constant, expanded),
-    ):
+    found: list[Finding] = []
+    for words, unusual in _laid_out(plain):
         if not left.allows(2):
             break
+        contiguous = [
+            None if dy is None else dy.clone(memory_format=torch.contiguous_format) for dy in unusual
+        ]
+        pairs = zip(unusual, plain, strict=True)
+        same = all(dy is None or p is None or bool(torch.equal(dy, p)) for dy, p in pairs)
+        constants, casting = first.probe.constants, first.casting
         try:
-            expected = (
-                first.result
-                if usual is plain
-                else subject.analytic(variables, usual, first.probe.constants, dtype=first.casting)
+            usual = (
+                first.result if same else subject.analytic(variables, contiguous, constants, dtype=casting)
             )
         except Exception:
             continue
         try:
-            got = subject.analytic(variables, unusual, first.probe.constants, dtype=first.casting)
+            got = subject.analytic(variables, unusual, constants, dtype=casting)
         except Exception as error:
             text = " ".join(str(error).split())[:200]
             in_place = any(w in text for w in ("single memory location", "in-place", "inplace"))
@@ -87,15 +87,59 @@ def layouts(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
             )
             continue
         found += [
-            Finding(
-                "unknown",
-                name,
-                f"the gradient of {name} is another one where the incoming gradient is {words}",
-                {"incoming": words},
-            )
-            for name in _differing(expected, got, first)
+            _misread(subject, first, name, words, unusual, got) for name in _differing(usual, got, first)
         ]
     return found
+
+
+def _laid_out(plain: list[Tensor | None]) -> Iterator[tuple[str, list[Tensor | None]]]:
+    """The same numbers with gaps between them, and in another order in memory; one number, and one row,
+    repeated without being copied, as a sum's and a mean's backward give them."""
+    yield "non-contiguous", [None if dy is None else _strided(dy) for dy in plain]
+    if any(dy is not None and dy.ndim > 1 for dy in plain):
+        turned = [None if dy is None else dy.mT.contiguous().mT if dy.ndim > 1 else dy for dy in plain]
+        yield "transposed in memory", turned
+    yield "expanded", [None if dy is None else dy.new_full((), 0.7).expand(dy.shape) for dy in plain]
+    if any(dy is not None and dy.ndim > 1 for dy in plain):
+        rows = [
+            None if dy is None else dy[:1].expand(dy.shape) if dy.ndim and len(dy) else dy for dy in plain
+        ]
+        yield "one row, expanded", rows
+
+
+def _misread(
+    subject: Subject, first: Pass, name: str, words: str, unusual: list[Tensor | None], got: Result
+) -> Finding:
+    """Which misreading of the memory explains a gradient that depends on its layout."""
+    variables = _as_first(first)[0]
+    text = f"the gradient of {name} is another one where the incoming gradient is {words}"
+    for kind, advice, read in (
+        (
+            "permuted",
+            "its memory is read as if it were contiguous; use its strides, or .contiguous()",
+            _in_order,
+        ),
+        ("missing-factor", "its first number is taken for all; use every element", _first_number),
+    ):
+        try:
+            dys = [None if dy is None else read(dy) for dy in unusual]
+            other = subject.analytic(variables, dys, first.probe.constants, dtype=first.casting)
+        except Exception:
+            continue
+        a, b = got.gradients[name], other.gradients[name]
+        if isinstance(a, Tensor) and isinstance(b, Tensor) and alike(a, b, b, _rounding(first, name)):
+            return Finding(kind, name, f"{text}: {advice}", {"incoming": words})
+    return Finding("unknown", name, text, {"incoming": words})
+
+
+def _in_order(dy: Tensor) -> Tensor:
+    """What lies in memory from the first element on."""
+    memory = dy.as_strided((dy.untyped_storage().nbytes() // dy.element_size() - dy.storage_offset(),), (1,))
+    return memory[torch.arange(dy.numel()) % max(memory.numel(), 1)].reshape(dy.shape)
+
+
+def _first_number(dy: Tensor) -> Tensor:
+    return dy.reshape(-1)[:1].expand(dy.numel()).reshape(dy.shape).clone()
 
 
 def partial(subject: Subject, first: Pass, left: Budget) -> list[Finding]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from handgrad.checking.diagnosis import diagnose
 from handgrad.checking.differences import Difference
-from handgrad.checking.findings import CheckReport, Finding, GradientDiff, likeliest_first
+from handgrad.checking.findings import CheckReport, Finding, GradientDiff, likeliest_first, listed
 from torch_ext.checker.arrays import as_dtype, broadcasts
 from torch_ext.checker.passes import Pass, Passes
 from torch_ext.checker.recorder import Raw
@@ -29,10 +30,14 @@ def verdict(passes: Passes, found: Sequence[Finding]) -> CheckReport:
         if blamed is not None:
             kind = blamed.kind
         elif wrong:
-            finding = diagnose(name, [p.evidence for p in passes.seen if p.dtype == exact[0].dtype])
+            finding = None
+            if not any(f.kind == "dtype" and f.where == name and f.details.get("real") for f in shapes):
+                finding = diagnose(name, [p.evidence for p in passes.seen if p.dtype == exact[0].dtype])
             if finding is not None and not (finding.kind == "unknown" and name in ill_shaped):
                 findings.append(finding)
-            kind = finding.kind if finding is not None else "shape"
+            kind = finding.kind if finding is not None else ""
+        if not kind:
+            kind = next((f.kind for f in (*findings, *shapes) if f.where == name), "")
         diffs.append(_diff(name, v, passes.seen, kind))
     findings = likeliest_first([*findings, *shapes])
     return CheckReport(
@@ -72,22 +77,44 @@ def _shapes(raw: Sequence[Raw]) -> list[Finding]:
             ]
             text = f"the gradient of {name} has shape {got} where {name} has {due}"
             if axes and broadcasts(due, got):
-                words = ", ".join(map(str, axes))
+                words = listed("axis", axes)
                 found["missing-sum", name] = Finding(
                     "missing-sum",
                     name,
-                    f"{text}: sum over axis {words}, which broadcasting added",
+                    f"{text}: sum over {words}, which broadcasting added",
                     {"axes": axes},
                 )
-            found["shape", name] = Finding("shape", name, text, {"received": list(got), "due": list(due)})
-        for name, (received, wanted) in each.wrong_dtypes.items():
+            advice = (
+                "reshape it, or keep the dimensions of a sum (keepdim)"
+                if _size(got) == _size(due)
+                else ("what is summed, sliced or repeated on its way?")
+            )
+            shapes = {"received": list(got), "due": list(due)}
+            found["shape", name] = Finding("shape", name, f"{text}: {advice}", shapes)
+        for name, pair in each.wrong_dtypes.items():
+            received, wanted = (d.removeprefix("torch.") for d in pair)
             found["dtype", name] = Finding(
                 "dtype",
                 name,
-                f"the gradient of {name} has dtype {received} where {name} has {wanted}",
-                {"received": received, "due": wanted},
+                f"the gradient of {name} has dtype {received} where {name} has {wanted}: "
+                f"{_cast(received, wanted)}",
+                {"received": received, "due": wanted} | ({"real": True} if _real(received, wanted) else {}),
             )
     return list(found.values())
+
+
+def _size(shape: Sequence[int]) -> int:
+    return int(np.prod(shape))
+
+
+def _real(received: str, due: str) -> bool:
+    return due.startswith("complex") and not received.startswith("complex")
+
+
+def _cast(received: str, due: str) -> str:
+    if _real(received, due):
+        return "its imaginary part is lost"
+    return "cast it back, by .to(x.dtype); look for what raised or lowered the precision"
 
 
 def _diff(name: str, v: Tensor, passes: Sequence[Pass], kind: str) -> GradientDiff:
