@@ -76,7 +76,7 @@ def dropped(case: Case) -> Finding | None:
         if (
             (one_each and moved)
             or all(_distinct(r, lost) and _same_numbers(r, 1) for r, lost in parts)
-            or (one_of_each and moved and all(_same_numbers(r, 0) for r, _ in parts))
+            or (one_of_each and all(_same_numbers(r, 0) and _as_many(r) for r, _ in parts))
         ):
             return Finding(
                 "permuted",
@@ -171,6 +171,27 @@ def _same_numbers(r: Rows, axis: int) -> bool:
     """Whether each element gets the right numbers from other outputs (0), or gives them to others (1)."""
     a, t = np.sort(r.analytic, axis=axis), np.sort(r.truth, axis=axis)
     return bool(np.all(np.abs(a - t) <= r.bound))
+
+
+def _as_many(r: Rows) -> bool:
+    """Whether no output gives to more elements than any should."""
+    given = np.sum(np.abs(r.analytic) > r.bound, axis=1)
+    return bool(np.max(given) <= np.max(np.sum(r.live, axis=1)))
+
+
+def elsewhere(case: Case) -> Finding | None:
+    """Each output gives the right numbers, or each element gets them, and others are exchanged."""
+    found = of(case)
+    if not found or not any(np.any(~r.right) for r in found):
+        return None
+    if not any(all(_same_numbers(r, axis) and r.complete for r in found) for axis in (0, 1)):
+        return None
+    return Finding(
+        "permuted",
+        case.name,
+        f"the gradient of {case.name} has the right contributions in the wrong places: two axes of a weight are "
+        "exchanged, a kernel is flipped, or an index runs the other way",
+    )
 
 
 def _distinct(r: Rows, lost: np.ndarray) -> bool:

@@ -15,7 +15,14 @@ from itertools import combinations
 import numpy as np
 
 from handgrad.checking import formulas
-from handgrad.checking.contributions import by_output, dropped, masked, reordered, summed_wrongly
+from handgrad.checking.contributions import (
+    by_output,
+    dropped,
+    elsewhere,
+    masked,
+    reordered,
+    summed_wrongly,
+)
 from handgrad.checking.evidence import Case, Evidence, forgive_rounding, near, of, true_gradient
 from handgrad.checking.findings import Finding
 from handgrad.checking.jacobians import (
@@ -301,16 +308,6 @@ def _permuted(case: Case) -> Finding | None:
                     f"the gradient of {case.name} has the right values, shifted by {shift} along axis {axis}",
                     {"axis": axis, "shift": shift},
                 )
-            for back in (shift, -shift):
-                if all(_moved(e, case.name, axis, back) for e in case.usual_wrong):
-                    return Finding(
-                        "permuted",
-                        case.name,
-                        f"the gradient of {case.name} has the right values, {abs(back)} too "
-                        f"{'late' if back > 0 else 'early'} along axis {axis}: look at the padding, or at "
-                        "the first index",
-                        {"axis": axis, "shift": back},
-                    )
     if case.wrong[0].truth[case.name].size > 1 and all(_same_values(e, case.name) for e in case.usual_wrong):
         return Finding(
             "permuted",
@@ -318,6 +315,22 @@ def _permuted(case: Case) -> Finding | None:
             f"the gradient of {case.name} has the right values in the wrong places: look at each reshape, "
             "transpose, roll, sort and index on its way, and at the order in which axes are flattened",
         )
+    return None
+
+
+def _shifted(case: Case) -> Finding | None:
+    """T moved along an axis, what falls off at the end being lost."""
+    for axis, n in enumerate(case.wrong[0].truth[case.name].shape):
+        for shift in (s for k in range(1, n // 2 + 1) for s in (k, -k)):
+            if all(_moved(e, case.name, axis, shift) for e in case.usual_wrong):
+                when = "late" if shift > 0 else "early"
+                return Finding(
+                    "permuted",
+                    case.name,
+                    f"the gradient of {case.name} has the right values, {abs(shift)} too {when} along axis "
+                    f"{axis}: look at the padding, or at the first index",
+                    {"axis": axis, "shift": shift},
+                )
     return None
 
 
@@ -329,7 +342,8 @@ def _moved(e: Evidence, name: str, axis: int, shift: int) -> bool:
         return False
     to, start = slice(max(shift, 0), n + min(shift, 0)), slice(max(-shift, 0), n + min(-shift, 0))
     here, there = (np.moveaxis(v, axis, 0)[part] for v, part in ((a, to), (t, start)))
-    return len(np.unique(there)) > 3 and near(here, there, e)
+    changed = np.abs(here - np.moveaxis(t, axis, 0)[to]) > 2.0**22 * e.unit * np.max(np.abs(t), initial=0.0)
+    return len(np.unique(there)) > 3 and bool(np.mean(changed) > 0.5) and near(here, there, e)
 
 
 def _same_values(e: Evidence, name: str) -> bool:
@@ -452,10 +466,12 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("transpose of grad_output", _transposed_cotangent),
     ("outputs in another order", reordered),
     ("a symmetric matrix", not_symmetrised),
-    ("a region of outputs", region_of_outputs),
     ("missing contributions", dropped),
+    ("a region of outputs", region_of_outputs),
+    ("shifted", _shifted),
     ("local", local),
     ("region", region),
+    ("a region by size", region_by_size),
     ("scale on some inputs", partial(_scale, somewhere=True)),
     ("a mask", masked),
     ("a part of the sum", _missing_sum),
@@ -469,7 +485,8 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("a factor by two formulas", formulas.two_factors),
     ("a term by two formulas", formulas.term),
     ("one term of several", formulas.one_term),
-    ("a region by size", region_by_size),
+    ("a region of outputs by size", partial(region_of_outputs, by_size=True)),
+    ("contributions elsewhere", elsewhere),
     ("a direct path", direct_path),
     ("a factor in between", inner_factor),
     ("a factor", missing_factor),

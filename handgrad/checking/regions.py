@@ -75,7 +75,7 @@ def region(case: Case) -> Finding | None:
 
 def region_by_size(case: Case) -> Finding | None:
     """Wrong where an input, or the difference of two, is beyond a threshold."""
-    return _found(case, ((*c, False) for c in _size_conditions(case))) or region_of_outputs(case, True)
+    return _found(case, ((*c, False) for c in _size_conditions(case)))
 
 
 def _found(case: Case, conditions: Iterable[tuple[str, Quantity, bool]]) -> Finding | None:
@@ -176,11 +176,11 @@ def _size_conditions(case: Case) -> Iterator[tuple[str, Quantity]]:
 
 
 def _all_but_one(case: Case) -> Iterator[tuple[str, Quantity]]:
-    """What is right for the first, or the last, is used for all."""
+    """What is right for the first is used for all."""
     for axis, n in enumerate(case.wrong[0].truth[case.name].shape):
-        for part, words in ((0, "first"), (-1, "last")) if n > 2 else ():
-            at = of(partial(_at, axis, part), true_gradient(case.name))
-            yield f"it is not the {words} along axis {axis}", of(np.logical_not, at)
+        if n > 2:
+            at = of(partial(_at, axis, 0), true_gradient(case.name))
+            yield f"it is not the first along axis {axis}", of(np.logical_not, at)
 
 
 _TESTS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
@@ -234,7 +234,11 @@ def _intervals(
         yield f"x > {t:.4g}", partial(np.less, t)
     inner = good[(good > least) & (good < most)]
     below, above = good[good <= least], good[good >= most]
-    if not inner.size and below.size and above.size and bad.size > 1 and any(sharp):
+    seen = [
+        sharp[0] and least - below.max(initial=-np.inf) <= _GAP * spread,
+        sharp[1] and above.min(initial=np.inf) - most <= _GAP * spread,
+    ]
+    if not inner.size and below.size and above.size and bad.size > 1 and any(seen):
         low = _round_between(float(below.max()), least)
         high = _round_between(most, float(above.min()))
         yield f"{low:.4g} < x <= {high:.4g}", partial(_within, low, high)

@@ -12,7 +12,9 @@ from handgrad.checking.jacobians import Rows, of
 def signs_of_terms(case: Case) -> Finding | None:
     """Each output's contribution has the right size, and some have the opposite sign."""
     found = of(case)
-    if not found or not all(np.all(np.abs(np.abs(r.analytic) - np.abs(r.truth)) <= r.bound) for r in found):
+    if not found or not any(np.any(~r.right) for r in found):
+        return None
+    if not all(np.all(np.abs(np.abs(r.analytic) - np.abs(r.truth)) <= r.bound) for r in found):
         return None
     return Finding(
         "sign",

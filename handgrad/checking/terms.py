@@ -245,6 +245,23 @@ def _on(r: np.ndarray, v: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return np.asarray(np.where(square > 0, np.sum(r * v, axis=axes, keepdims=True) / square, 0.0) * v)
 
 
+def _products(e: Evidence, name: str) -> Iterator[tuple[str, Quantity]]:
+    """Matrix products of two inputs, of the shape of the gradient."""
+    shape = e.truth[name].shape
+    for a, x in e.inputs.items():
+        for b, w in e.inputs.items():
+            if a == b or min(x.ndim, w.ndim) < 1 or w.ndim < 2:
+                continue
+            for word, m in ((b, given(b)), (f"{b}ᵀ", of(partial(np.swapaxes, axis1=-1, axis2=-2), given(b)))):
+                if x.shape[-1] == m(e).shape[-2] and (*x.shape[:-1], m(e).shape[-1]) == shape:
+                    yield f"{a} {word}", of(np.matmul, given(a), m)
+
+
+def _rows_times(d: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """An incoming gradient of a number each row, or of the same shape, times ``v``."""
+    return d.reshape(*d.shape, *(1,) * (v.ndim - d.ndim)) * v
+
+
 def _terms(case: Case) -> Iterator[tuple[str, Quantity]]:
     """Terms of a gradient: of grad_output, the output, the inputs and the other gradients."""
     e0 = case.wrong[0]
@@ -267,6 +284,8 @@ def _terms(case: Case) -> Iterator[tuple[str, Quantity]]:
                 f"the sum of grad_output over axis {axis}",
                 of(partial(np.sum, axis=axis, keepdims=True), cotangent),
             )
+        for word, q in _products(e0, case.name):
+            yield f"grad_output · {word}", of(_rows_times, cotangent, q)
     for word, q in values:
         yield word, q
         yield f"sign({word})", of(np.sign, q)
