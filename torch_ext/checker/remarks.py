@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from handgrad.checking.findings import CheckReport, Finding, GradientDiff
 from torch_ext.checker.guard import modules_of
@@ -25,7 +24,7 @@ def _notes(passes: Passes) -> Iterator[str]:
     subject, truth = passes.subject, passes.truth
     for name in hidden_inside(subject.argument_names, subject.arguments):
         yield f"{name} holds tensors that require a gradient; only arguments that are tensors are checked"
-    for module in _unchecked(subject.target):
+    for module in _unchecked(subject):
         yield (
             f"the parameters of {type(module).__name__}, which the target uses, are not checked: "
             "give the module itself, or its parameters as inputs"
@@ -41,10 +40,10 @@ def _notes(passes: Passes) -> Iterator[str]:
             yield f"the output does not depend on {name}: its gradient is zero"
 
 
-def _unchecked(target: Any) -> list[nn.Module]:
-    if isinstance(target, nn.Module):
-        return []
-    return [m for m in modules_of(target) if any(p.requires_grad for p in m.parameters())]
+def _unchecked(subject: Subject) -> list[nn.Module]:
+    users = [subject.target] if subject.module is None else []
+    users += [x for x in subject.arguments if not isinstance(x, Tensor)]
+    return [m for m in modules_of(users) if any(p.requires_grad for p in m.parameters())]
 
 
 def raised(subject: Subject, error: BackwardRaises, seed: int) -> CheckReport:

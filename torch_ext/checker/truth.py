@@ -284,7 +284,7 @@ class _Context:
 def formulas() -> Iterator[None]:
     """Within it every custom Function is its forward's formula, inside torch.func's transforms, too; what is
     compiled runs as it is written."""
-    thread, native = get_ident(), autograd_function.custom_function_call
+    thread, native = get_ident(), vars(autograd_function)["custom_function_call"]
 
     def transformed(cls: Any, *args: Any, **kwargs: Any) -> Any:
         return (as_formula if get_ident() == thread else native)(cls, *args, **kwargs)
