@@ -54,8 +54,8 @@ def check(
     each call. One check runs at a time in a process. Raises InputError where nothing can be checked;
     ``docs/errors-of-use.md`` says what is an error of use, and what a finding.
     """
-    seed = whole_number("seed", seed, 0, 2**63 - 64)
-    budget = None if budget is None else whole_number("budget", budget, 1, 2**63)
+    seed = whole_number("seed", seed, 0, 2**62)
+    budget = None if budget is None else whole_number("budget", budget, 1, 2**62)
     require(isinstance(probes, bool), "probes is True or False", repr(probes), "give one of them")
     with undisturbed(target, reference, *(inputs if isinstance(inputs, tuple | list) else ())):
         return _checked(target, inputs, reference, seed, probes, budget)
