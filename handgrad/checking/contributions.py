@@ -189,8 +189,8 @@ def elsewhere(case: Case) -> Finding | None:
     return Finding(
         "permuted",
         case.name,
-        f"the gradient of {case.name} has the right contributions in the wrong places: two axes of a weight are "
-        "exchanged, a kernel is flipped, or an index runs the other way",
+        f"the gradient of {case.name} has the right contributions in the wrong places: two axes of a weight "
+        "are exchanged, a kernel is flipped, or an index runs the other way",
     )
 
 

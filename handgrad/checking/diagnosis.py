@@ -376,7 +376,8 @@ def _same_total(e: Evidence, name: str, axis: int) -> bool:
     if a is None or a.ndim != t.ndim or a.shape == t.shape or t.shape[axis] < 2:
         return False
     rest = [tuple(n for i, n in enumerate(v.shape) if i != axis) for v in (a, t)]
-    return rest[0] == rest[1] and near(np.sum(a, axis=axis), np.sum(t, axis=axis), e)
+    dense = bool(np.all(a != 0) and np.all(t != 0))  # zeros beside the right values are another matter
+    return dense and rest[0] == rest[1] and near(np.sum(a, axis=axis), np.sum(t, axis=axis), e)
 
 
 # --- several outputs --------------------------------------------------------------------------

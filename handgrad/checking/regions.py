@@ -39,7 +39,7 @@ def _gradual(case: Case) -> bool:
 
 def local(case: Case) -> Finding | None:
     seen = list(case.wrong)
-    if len(seen) == len(case.all) == 1:
+    if len(seen) == len(case.all) == 1 and seen[0] is case.given:
         seen += _again(seen[0], case.name)
     masks = [e.wrong(case.name) for e in seen]
     if len(seen) < 2 or len({m.shape for m in masks}) != 1 or masks[0].size < 4:

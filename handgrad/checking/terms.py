@@ -259,7 +259,7 @@ def _products(e: Evidence, name: str) -> Iterator[tuple[str, Quantity]]:
 
 def _rows_times(d: np.ndarray, v: np.ndarray) -> np.ndarray:
     """An incoming gradient of a number each row, or of the same shape, times ``v``."""
-    return d.reshape(*d.shape, *(1,) * (v.ndim - d.ndim)) * v
+    return np.asarray(d.reshape(*d.shape, *(1,) * (v.ndim - d.ndim)) * v)
 
 
 def _terms(case: Case) -> Iterator[tuple[str, Quantity]]:

@@ -133,6 +133,7 @@ def test_numbers_that_are_none(option: str, value: Any) -> None:
 
 def test_keywords() -> None:
     one_sentence("budget is a whole number", lambda: torch_ext.check(torch.sin, (X,), budget=0))
+    one_sentence("probes is True or False", lambda: torch_ext.check(torch.sin, (X,), probes="no"))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="bugdet"):
         torch_ext.check(torch.sin, (X,), bugdet=3)  # type: ignore[call-arg]
     report = torch_ext.check(torch.sin, (X,), seed=np.int64(3), budget=np.int64(1))

@@ -29,6 +29,7 @@ def modes() -> dict[str, Any]:
         "grad": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
         "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "anomaly": torch.is_anomaly_enabled(),
@@ -194,6 +195,7 @@ AROUND: dict[str, Callable[[], Any]] = {
     "inference_mode": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "anomaly": torch.autograd.detect_anomaly,
+    "another device": lambda: torch.device("meta"),
     "usual": nullcontext,
 }
 
@@ -342,6 +344,18 @@ def test_a_generator_of_its_own_is_reported() -> None:
     numbers = np.random.default_rng(0)
     report = torch_ext.check(lambda x: x * numbers.random(), (drawn(4),))
     assert report.findings[0].kind == "nondeterministic", str(report)
+
+
+def test_a_generator_that_is_given_is_copied() -> None:
+    def target(x: Tensor, numbers: Any, g: torch.Generator) -> Tensor:
+        return x * numbers.random() * torch.rand(4, generator=g, dtype=torch.float64)
+
+    given = np.random.default_rng(0), torch.Generator()
+    states = given[0].bit_generator.state, given[1].get_state()
+    report = torch_ext.check(target, (drawn(4), *given))
+    assert report.passed, str(report)
+    assert given[0].bit_generator.state == states[0]
+    assert torch.equal(given[1].get_state(), states[1])
 
 
 def test_checks_within_a_check() -> None:

@@ -57,7 +57,7 @@ def test_in_another_process_with_other_hashes_and_threads() -> None:
     assert other.communicate(timeout=120)[0].split() == [here]
 
 
-@pytest.mark.parametrize("seed", [0, 3, 2**62])
+@pytest.mark.parametrize("seed", [0, 3, 2**62 - 1])
 def test_twice(seed: int) -> None:
     def backward(dy: Any, residuals: Any) -> Any:
         dx, dw, db = linear_backward(dy, residuals)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -27,9 +28,14 @@ _CUTS = {torch.Tensor.detach, torch.detach, torch.Tensor.data.__get__}  # type: 
 def formulas() -> Iterator[None]:
     """Within it every custom Function is its forward's formula, inside torch.func's transforms, too; what is
     compiled runs as it is written."""
+    thread, native = get_ident(), vars(autograd_function)["custom_function_call"]
+
+    def transformed(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return (as_formula if get_ident() == thread else native)(cls, *args, **kwargs)
+
     with ExitStack() as stack:
         stack.enter_context(applying(as_formula))
-        stack.enter_context(replaced(autograd_function, "custom_function_call", as_formula))
+        stack.enter_context(replaced(autograd_function, "custom_function_call", transformed))
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield

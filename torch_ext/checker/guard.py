@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
@@ -26,12 +26,13 @@ from torch_ext.checker.recorder import all_put_back
 _DEPTH = 3  # functions that call functions
 _SMALL = 2_000  # elements
 _COUNT = 64  # entries of a container
-_GENERATORS = (torch.Generator, random.Random, np.random.Generator)
+GENERATORS = (torch.Generator, random.Random, np.random.Generator)
 _AT_A_TIME = threading.RLock()  # custom Functions are watched through a class that all of them share
 
 _MODES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
     (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, lambda v: torch.set_default_device(None if v.type == "cpu" else v)),
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     (
@@ -68,12 +69,14 @@ def undisturbed(target: Any, reference: Any, *inputs: Any) -> Iterator[None]:
         modes = [(get, put, get()) for get, put in _MODES]
         states = [(put, get()) for get, put in _RANDOM]
         devices = range(torch.cuda.device_count()) if _on_cuda() else ()
+        elsewhere = torch.get_default_device().type != "cpu"
         kept: list[_Module | _Tensor | _Generator] = []
         try:
             with (
                 torch.random.fork_rng(devices=devices),
                 torch.inference_mode(False),
                 torch.enable_grad(),
+                torch.device("cpu") if elsewhere else nullcontext(),
                 torch.autocast("cpu", enabled=False),
                 torch.autocast("cuda", enabled=False),
             ):
@@ -189,7 +192,7 @@ def keep(*targets: Any) -> list[_Module | _Tensor | _Generator]:
     generators: dict[int, Any] = {}
     replaced = {id(p) for t in targets if isinstance(t, nn.Module) for p in t.parameters()}
     for value in (v for t in targets for v in _reached(t)):
-        if isinstance(value, _GENERATORS):
+        if isinstance(value, GENERATORS):
             generators[id(value)] = value
         elif isinstance(value, nn.Module):
             modules |= {id(m): m for m in value.modules()}
@@ -197,7 +200,7 @@ def keep(*targets: Any) -> list[_Module | _Tensor | _Generator]:
             tensors[id(value)] = value
     for m in modules.values():
         own = [*m._parameters.values(), *m._buffers.values(), *vars(m).values()]
-        generators |= {id(g): g for g in own if isinstance(g, _GENERATORS)}
+        generators |= {id(g): g for g in own if isinstance(g, GENERATORS)}
         tensors |= {id(t): t for t in own if isinstance(t, Tensor)}
     plain = [t for i, t in tensors.items() if i not in replaced and _plain(t)]
     scripted = torch.jit.ScriptModule
@@ -218,7 +221,7 @@ def _plain(t: Tensor) -> bool:
 
 def _reached(target: Any, depth: int = _DEPTH) -> Iterator[Any]:
     """Modules, tensors and generators in a callable's closure, defaults and globals, and in those it uses."""
-    if isinstance(target, (nn.Module, Tensor, *_GENERATORS)):
+    if isinstance(target, (nn.Module, Tensor, *GENERATORS)):
         yield target
     elif depth > 0:
         for part in _parts(target):

@@ -30,7 +30,8 @@ def whole_number(name: str, value: Any, low: int, high: int) -> int:
     except TypeError:
         number = low - 1
     fits = low <= number < high
-    require(fits, f"{name} is a whole number of at least {low}", repr(value), "give such a number")
+    rule = f"{name} is a whole number of at least {low}, and below 2**{high.bit_length() - 1}"
+    require(fits, rule, repr(value), "give such a number")
     return number
 
 

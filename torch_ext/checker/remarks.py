@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from handgrad.checking.findings import CheckReport, Finding, GradientDiff
 from torch_ext.checker.guard import modules_of
@@ -25,7 +24,7 @@ def _notes(passes: Passes) -> Iterator[str]:
     subject, truth = passes.subject, passes.truth
     for name in hidden_inside(subject.argument_names, subject.arguments):
         yield f"{name} holds tensors that require a gradient; only arguments that are tensors are checked"
-    for module in _unchecked(subject.target):
+    for module in _unchecked(subject):
         yield (
             f"the parameters of {type(module).__name__}, which the target uses, are not checked: "
             "give the module itself, or its parameters as inputs"
@@ -33,17 +32,18 @@ def _notes(passes: Passes) -> Iterator[str]:
     if not truth.native and not truth.attached:
         yield "the reference's output is detached: autograd gives it no gradient"
         return
+    empty = not any(y.numel() for p in passes.seen for y in p.result.outputs)
     for name, v in subject.variables.items():
         if not v.numel():
             yield f"{name} is empty: its gradient has no numbers to compare"
-        elif not any(np.any(p.evidence.truth[name]) for p in passes.seen):
+        elif not empty and not any(np.any(p.evidence.truth[name]) for p in passes.seen):
             yield f"the output does not depend on {name}: its gradient is zero"
 
 
-def _unchecked(target: Any) -> list[nn.Module]:
-    if isinstance(target, nn.Module):
-        return []
-    return [m for m in modules_of(target) if any(p.requires_grad for p in m.parameters())]
+def _unchecked(subject: Subject) -> list[nn.Module]:
+    users = [subject.target] if subject.module is None else []
+    users += [x for x in subject.arguments if not isinstance(x, Tensor)]
+    return [m for m in modules_of(users) if any(p.requires_grad for p in m.parameters())]
 
 
 def raised(subject: Subject, error: BackwardRaises, seed: int) -> CheckReport:

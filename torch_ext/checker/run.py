@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from handgrad._errors import require
 from handgrad.checking.findings import CheckReport
 from torch_ext.checker import probes as points
@@ -56,11 +54,11 @@ def check(
     each call. One check runs at a time in a process. Raises InputError where nothing can be checked;
     ``docs/errors-of-use.md`` says what is an error of use, and what a finding.
     """
-    seed = whole_number("seed", seed, 0, 2**63 - 64)
-    budget = None if budget is None else whole_number("budget", budget, 1, 2**63)
-    objects = [x for x in inputs if not isinstance(x, Tensor)] if isinstance(inputs, tuple | list) else []
-    with undisturbed(target, reference, *objects):
-        return _checked(target, inputs, reference, seed, bool(probes), budget)
+    seed = whole_number("seed", seed, 0, 2**62)
+    budget = None if budget is None else whole_number("budget", budget, 1, 2**62)
+    require(isinstance(probes, bool), "probes is True or False", repr(probes), "give one of them")
+    with undisturbed(target, reference, *(inputs if isinstance(inputs, tuple | list) else ())):
+        return _checked(target, inputs, reference, seed, probes, budget)
 
 
 def _checked(
@@ -95,22 +93,29 @@ def _checked(
     if probing and left.allows(3):
         _probe(passes, given, reference is not None, left)
     found += partial(subject, exact, left)
+    found += [] if passes.raised is None else [passes.raised]
     return replace(verdict(passes, [*found, *passes.found]), notes=notes(passes))
 
 
 def _matched(reference: Subject, target: Subject) -> Subject:
-    """The reference, its arguments called as the target calls them."""
-    missing = [n for n in target.variables if n not in reference.variables]
-    if missing and len(reference.variables) == len(target.variables):
-        renamed = dict(zip(reference.variables, target.variables, strict=True))
-        reference.argument_names = [renamed.get(n, n) for n in reference.argument_names]
-        reference.variables = {renamed[n]: v for n, v in reference.variables.items()}
-    require(
-        set(target.variables) <= set(reference.variables),
-        "a reference has the target's inputs and parameters",
-        f"none for {', '.join(missing)}",
-        "give one of the same signature",
-    )
+    """The reference, its arguments called as the target calls them, by position; its parameters are those of
+    the same names, or, where names differ, of the same shapes in the same order."""
+    due = [n for n in target.variables if n not in target.argument_names]
+    own = [n for n in reference.variables if n not in reference.argument_names]
+    missing = [n for n in due if n not in own]
+    if missing:
+        shapes = [
+            [subject.variables[n].shape for n in names]
+            for subject, names in ((target, due), (reference, own))
+        ]
+        require(
+            shapes[0] == shapes[1],
+            "a reference has the target's inputs and parameters",
+            f"none for {', '.join(missing)}",
+            "give one of the same signature",
+        )
+        reference.renamed = dict(zip(own, due, strict=True))
+    reference.argument_names, reference.variables = target.argument_names, target.variables
     return reference
 
 

@@ -6,6 +6,7 @@ leaves ``.grad`` alone. What a target reaches otherwise, :mod:`torch_ext.checker
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from handgrad._errors import require
-from torch_ext.checker.guard import same_random_numbers
+from torch_ext.checker.guard import GENERATORS, same_random_numbers
 from torch_ext.checker.inputs import listed, require_inputs, require_numbers, require_target
 from torch_ext.checker.recorder import BackwardRaises, Raw, Recorder
 from torch_ext.checker.widening import widening
@@ -246,9 +247,11 @@ def _cast(x: Any, dtype: Any) -> Any:
 
 
 def _copied(x: Any) -> Any:
-    """Tensors copied, also those in lists and dicts."""
+    """Tensors and generators of random numbers copied, also those in lists and dicts."""
     if isinstance(x, Tensor):
         return x.detach().clone()
+    if isinstance(x, GENERATORS):
+        return x.clone_state() if isinstance(x, torch.Generator) else copy.deepcopy(x)
     if type(x) in (tuple, list):
         return type(x)(map(_copied, x))
     return {k: _copied(v) for k, v in x.items()} if type(x) is dict else x
