@@ -167,8 +167,9 @@ def masked(case: Case) -> Finding | None:
     return None
 
 
-def _same_numbers(r: Rows, axis: int) -> bool:
-    """Whether each element gets the right numbers from other outputs (0), or gives them to others (1)."""
+def _same_numbers(r: Rows, axis: int | None) -> bool:
+    """Whether each element gets the right numbers from other outputs (0), or each output gives them to others
+    (1), or both (None)."""
     a, t = np.sort(r.analytic, axis=axis), np.sort(r.truth, axis=axis)
     return bool(np.all(np.abs(a - t) <= r.bound))
 
@@ -184,7 +185,7 @@ def elsewhere(case: Case) -> Finding | None:
     found = of(case)
     if not found or not any(np.any(~r.right) for r in found):
         return None
-    if not any(all(_same_numbers(r, axis) and r.complete for r in found) for axis in (0, 1)):
+    if not any(all(_same_numbers(r, axis) and r.complete for r in found) for axis in (0, 1, None)):
         return None
     return Finding(
         "permuted",

@@ -394,6 +394,14 @@ def _through_one_output(case: Case) -> Finding | None:
         alone = [e for e in seen if e is not None]
         if not any(np.any(e.wrong(case.name)) for e in alone):
             continue
+        if not any(np.any(e.truth[case.name]) for e in alone):
+            return Finding(
+                "missing-term",
+                case.name,
+                f"the gradient of {case.name} has a term from grad_output {k}, though output {k} does not depend "
+                f"on {case.name}: what belongs to another gradient is added too early, or to too many",
+                {"term": f"grad_output {k}"},
+            )
         finding = _diagnosed(Case(case.name, alone, case.given))
         if finding is not None and finding.kind == "zero":
             return Finding(

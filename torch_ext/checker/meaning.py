@@ -44,11 +44,15 @@ class _Broadcasts(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for t in _listed(made):
                 if isinstance(t, Tensor):
                     self.reduced[id(t)] = t
-        if torch.Tag.pointwise in func.tags and any(
-            n == 1 != m for a in own for n, m in zip(reversed(a.shape), reversed(y.shape), strict=False)
-        ):
+        short = [a for a in operands if _repeated(a, y)]
+        # an outer product repeats both: a matrix product over one element
+        if torch.Tag.pointwise in func.tags and len(short) == 1 and id(short[0]) not in self.reduced:
             self.seen[str(func)] += 1
         return made
+
+
+def _repeated(a: Tensor, y: Tensor) -> bool:
+    return any(n == 1 != m for n, m in zip(reversed(a.shape), reversed(y.shape), strict=False))
 
 
 def _listed(made: Any) -> list[Any]:
