@@ -117,12 +117,17 @@ def limits(
 
         def refined() -> np.ndarray:
             x = None if arguments is None else arguments[i]
-            unseen = 0.0 if scale is None else scale.largest if x is None else scale.loss / magnitude(x)
+            unseen = 0.0 if scale is None else scale.largest if x is None else scale.loss / extent(x)
             return bound(DEVIATIONS * own_noise()[i]) + ROUNDED * p.unit * unseen
 
         return Limit(t, bound(OWN * found[i].own), dtype, None if low else refined)
 
     return [limit(i, t) for i, t in enumerate(truth.all)]
+
+
+def extent(x: np.ndarray) -> np.ndarray:
+    """Over what length a function of x may change: its magnitude, 1 at most."""
+    return np.asarray(np.minimum(magnitude(x), 1.0))
 
 
 def magnitude(x: np.ndarray) -> np.ndarray:

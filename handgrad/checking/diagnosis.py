@@ -398,8 +398,8 @@ def _through_one_output(case: Case) -> Finding | None:
             return Finding(
                 "missing-term",
                 case.name,
-                f"the gradient of {case.name} has a term from grad_output {k}, though output {k} does not depend "
-                f"on {case.name}: what belongs to another gradient is added too early, or to too many",
+                f"the gradient of {case.name} has a term from grad_output {k}, though output {k} does not "
+                f"depend on {case.name}: what belongs to another gradient is added too early, or to too many",
                 {"term": f"grad_output {k}"},
             )
         finding = _diagnosed(Case(case.name, alone, case.given))

@@ -47,9 +47,11 @@ _LAST = ("not-finite", "shape", "dtype", "unknown")
 def likeliest_first(findings: Sequence[Finding]) -> list[Finding]:
     """What explains most comes first; else in the order given."""
 
-    def rank(f: Finding) -> int:
+    def rank(f: Finding) -> float:
         if f.kind in _FIRST:
             return _FIRST.index(f.kind) - len(_FIRST)
+        if "swapped with" in f.details:  # what was not returned for one went to the other
+            return -0.5
         return 1 + _LAST.index(f.kind) if f.kind in _LAST else 0
 
     return sorted(findings, key=rank)

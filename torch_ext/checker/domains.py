@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torch_ext.checker.arrays import Cotangents
-from torch_ext.checker.probes import domain
+from torch_ext.checker.draws import domain
 from torch_ext.checker.truth import Truth
 
 _NEAR = 1e-6

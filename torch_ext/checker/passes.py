@@ -216,12 +216,17 @@ class Passes:
         if 1 in probe.grown and result.raw.wrong_shapes and self._several_grown(probe):
             return None  # the length of one was there to broadcast
 
+        kinds = {str(i): y.dtype for i, y in enumerate(result.outputs) if differentiable(y)}
+        precise = lowest(
+            kinds | {"": getattr(torch, dtype)}
+        )  # a target may compute in less than its inputs have
+
         def limited(draws: int) -> list[Limit]:
             made = limits(
                 evaluate,
                 values,
                 truth,
-                dtype,
+                precise,
                 max((v.size for v in values if v is not None), default=1),
                 np.random.default_rng(self.seed),
                 fixed=range(len(names)) if probe.kink else (),
@@ -241,10 +246,10 @@ class Passes:
         if not all((d := limit.judge(a)) is None or d.passed for limit, a in zip(each, results, strict=True)):
             each = limited(3)
             if probe.kink:
-                kink_noise(evaluate, values, exact, each, dtype, self.seed)
+                kink_noise(evaluate, values, exact, each, precise, self.seed)
         self.raw.append(result.raw)
         bounds = {n: each[count + i] for i, n in enumerate(names)}
-        differences = {n: self._difference(probe, bounds[n], analytic[n], n, wide, dtype) for n in names}
+        differences = {n: self._difference(probe, bounds[n], analytic[n], n, wide, precise) for n in names}
         self._outputs(probe, result, each[:count])
 
         def vjp(dys: Sequence[Array | None]) -> dict[str, Array]:
@@ -260,7 +265,7 @@ class Passes:
             outputs=[array(y) for y in result.outputs],
             cotangents=[None if dy is None else array(dy) for dy in wide],
             vjp=vjp,
-            unit=precision(dtype).unit,
+            unit=precision(precise).unit,
             backward=lambda dys: self._backward(probe, dtype, dys, wide),
             kink=probe.kink,
         )

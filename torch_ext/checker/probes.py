@@ -14,10 +14,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torch_ext.checker.draws import (
+    INSIDE,
+    Draw,
+    beyond,
+    domain,
+    ends,
+    huge,
+    kinks,
+    like_given,
+    normal,
+    overflowing,
+    positive_real,
+    shift,
+    tiny,
+    wide,
+    zeros,
+)
 from torch_ext.checker.subject import Variables
 
 GROWTH = 2
-Draw = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,98 +54,15 @@ class Probe:
     foreign: bool = False
 
 
-def _normal(x: Tensor, g: torch.Generator, scale: float = 1.0) -> Tensor:
-    shape = (*x.shape, 2) if x.is_complex() else x.shape
-    drawn = scale * torch.randn(shape, generator=g, dtype=torch.float64)
-    return torch.view_as_complex(drawn) if x.is_complex() else drawn
-
-
-def _positive(x: Tensor, g: torch.Generator) -> Tensor:
-    return 0.05 + 3 * torch.rand(x.shape, generator=g, dtype=torch.float64)
-
-
-def _positive_real(x: Tensor, g: torch.Generator) -> Tensor:
-    return _normal(x, g) if x.is_complex() else _INSIDE.get(domain(x), _positive)(x, g)
-
-
-def _unit(x: Tensor, g: torch.Generator) -> Tensor:
-    return 0.02 + 0.96 * torch.rand(x.shape, generator=g, dtype=torch.float64)
-
-
-def _kinks(x: Tensor, g: torch.Generator) -> Tensor:
-    """Small integers: zeros, ties, thresholds at whole numbers."""
-    if x.is_complex():
-        return _normal(x, g)
-    return torch.randint(-2, 3, x.shape, generator=g).double()
-
-
-def _wide(x: Tensor, g: torch.Generator) -> Tensor:
-    """Beyond every usual threshold: saturation on both sides."""
-    return _normal(x, g, 8.0)
-
-
-def _huge(x: Tensor, g: torch.Generator) -> Tensor:
-    return _normal(x, g, 60.0)
-
-
-def _overflowing(x: Tensor, g: torch.Generator) -> Tensor:
-    """Where exp, or a square in 16 bits, overflows; zeros among them."""
-    if x.is_complex():
-        return _normal(x, g, 300.0)
-    ends = torch.tensor([-2000.0, -900.0, -100.0, 0.0, 100.0, 900.0, 2000.0], dtype=torch.float64)
-    return ends[torch.randint(0, 7, x.shape, generator=g)]
-
-
-def _tiny(x: Tensor, g: torch.Generator) -> Tensor:
-    return _normal(x, g, 1e-3)
-
-
-def _shift(x: Tensor, g: torch.Generator) -> Tensor:
-    return _normal(x, g) + 3.0
-
-
-def _like_given(x: Tensor, g: torch.Generator) -> Tensor:
-    """The given numbers in another order, a little off."""
-    flat = (torch.view_as_real(x) if x.is_complex() else x).double().reshape(-1)
-    if not flat.numel():
-        return x.double() if not x.is_complex() else x.to(torch.complex128)
-    order = torch.randperm(flat.numel(), generator=g)
-    moved = flat[order] * (1 - 0.1 * torch.rand(flat.shape, generator=g, dtype=torch.float64))
-    if x.is_complex():
-        return torch.view_as_complex(moved.reshape(*x.shape, 2))
-    return moved.reshape(x.shape)
-
-
-def domain(x: Tensor, closed: bool = False) -> str:
-    """What the given numbers may say of the domain: "unit", "positive" or "real"; ``closed``: its ends
-    may be among them."""
-    if x.is_complex() or not x.numel():
-        return "real"
-    low, high = float(x.min()), float(x.max())
-    if low < 0 or (low == 0 and not closed):
-        return "real"
-    return "unit" if high < 1 or (high == 1 and closed) else "positive"
-
-
-def _ends(x: Tensor, g: torch.Generator) -> Tensor:
-    """Values of a domain that begins at 0, or lies between 0 and 1, ends included."""
-    values = [0.0, 0.25, 0.5, 1.0] if domain(x) == "unit" else [0.0, 0.5, 1.0, 2.0]
-    return torch.tensor(values, dtype=torch.float64)[torch.randint(0, 4, x.shape, generator=g)]
-
-
-def _zeros(x: Tensor, *_: torch.Generator) -> Tensor:
-    return torch.zeros_like(x, dtype=torch.complex128 if x.is_complex() else torch.float64)
-
-
-_INSIDE: dict[str, Draw] = {"unit": _unit, "positive": _positive}
 _EVERYWHERE: tuple[tuple[str, Draw, bool], ...] = (
-    ("random inputs", _normal, False),
-    ("whole numbers", _kinks, True),
-    ("wide inputs", _wide, False),
-    ("inputs around 3", _shift, False),
-    ("inputs that overflow naive formulas", _overflowing, True),
-    ("huge inputs", _huge, False),
-    ("tiny inputs", _tiny, False),
+    ("random inputs", normal, False),
+    ("whole numbers", kinks, True),
+    ("wide inputs", wide, False),
+    ("inputs around 3", shift, False),
+    ("large inputs", beyond, False),
+    ("inputs that overflow naive formulas", overflowing, True),
+    ("huge inputs", huge, False),
+    ("tiny inputs", tiny, False),
 )
 
 
@@ -159,7 +92,7 @@ def probes(around: Around) -> Iterator[Probe]:
     variables, constants = around.variables, around.constants
     g = torch.Generator().manual_seed(around.seed)
     inside = {n: around.strict.get(n, domain(v)) for n, v in variables.items()}
-    usual = {n: _INSIDE.get(kind, _normal) for n, kind in inside.items()}
+    usual = {n: INSIDE.get(kind, normal) for n, kind in inside.items()}
     restricted = any(kind != "real" and n not in around.strict for n, kind in inside.items())
 
     def rounded(name: str, x: Tensor) -> Tensor:
@@ -180,7 +113,7 @@ def probes(around: Around) -> Iterator[Probe]:
     for label, draw, kink in _EVERYWHERE:
         yield Probe(label, made(all_by(draw)), varied(), kink, foreign=foreign)
         if restricted:
-            draws = {n: _INSIDE.get(kind, draw) for n, kind in inside.items()}
+            draws = {n: INSIDE.get(kind, draw) for n, kind in inside.items()}
             words = f"{label}, inside the given domain"
             yield Probe(words, made(draws), varied(), kink, foreign=foreign)
     if around.thresholds:
@@ -191,17 +124,17 @@ def probes(around: Around) -> Iterator[Probe]:
             True,
         )
     for name, kind in list(inside.items())[:4]:
-        yield Probe(f"{name} of zeros", made({**usual, name: _zeros}), varied(), True, foreign=foreign)
+        yield Probe(f"{name} of zeros", made({**usual, name: zeros}), varied(), True, foreign=foreign)
         if len(variables) > 1:  # as an exponent or a divisor has to be
-            draws = {**dict.fromkeys(variables, _positive_real), name: _zeros}
+            draws = {**dict.fromkeys(variables, positive_real), name: zeros}
             words = f"{name} of zeros, the others positive"
             yield Probe(words, made(draws), varied(), True, foreign=foreign)
-        if kind != "real" and around.at_ends:
+        if kind in ("unit", "positive") and around.at_ends:
             words = f"{name} at the ends of its domain"
-            yield Probe(words, made({**usual, name: _ends}), varied(), True, foreign=foreign)
+            yield Probe(words, made({**usual, name: ends}), varied(), True, foreign=foreign)
     if len(variables) > 1:  # one at a kink, the others anywhere
         for name in list(variables)[:4]:
-            yield Probe(f"{name} of whole numbers", made({**usual, name: _kinks}), dict(constants), True)
+            yield Probe(f"{name} of whole numbers", made({**usual, name: kinks}), dict(constants), True)
     yield from _other_indices(around, lambda: made(usual), g)
     for i, c in constants.items():
         if isinstance(c, int):  # a flag, a stride, a padding
@@ -216,7 +149,7 @@ def probes(around: Around) -> Iterator[Probe]:
             return {n: first[(v.shape, v.is_complex())].clone() for n, v in variables.items()}
 
         yield Probe("equal inputs", equal(), dict(constants), True)
-    yield Probe("the inputs given, shuffled", made(dict.fromkeys(variables, _like_given)), dict(constants))
+    yield Probe("the inputs given, shuffled", made(dict.fromkeys(variables, like_given)), dict(constants))
 
 
 def _other_indices(around: Around, variables: Callable[[], Variables], g: torch.Generator) -> Iterator[Probe]:
@@ -245,7 +178,7 @@ def _other_indices(around: Around, variables: Callable[[], Variables], g: torch.
 def _at(values: tuple[float, ...]) -> Draw:
     def at(x: Tensor, g: torch.Generator) -> Tensor:
         """Some elements at one of the values, of either sign, the others anywhere."""
-        drawn = _normal(x, g)
+        drawn = normal(x, g)
         if x.is_complex():
             return drawn
         signed = torch.tensor([s * v for v in values for s in (1, -1)], dtype=torch.float64)
@@ -375,5 +308,6 @@ def _grown(x: Tensor, shape: list[int], g: torch.Generator, kind: str) -> Tensor
     if not (x.is_floating_point() or x.is_complex()):
         return _integers(x, shape, g)
     blank = torch.zeros(shape, dtype=x.dtype)
-    drawn = _INSIDE.get(kind, _normal)(blank, g)
+    square = len(shape) > 1 and shape[-1] == shape[-2]
+    drawn = INSIDE.get(kind if square or kind != "definite" else "real", normal)(blank, g)
     return drawn.to(x.dtype)

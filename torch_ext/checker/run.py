@@ -9,11 +9,12 @@ from typing import Any
 from handgrad._errors import require
 from handgrad.checking.findings import CheckReport
 from torch_ext.checker import probes as points
-from torch_ext.checker.arrays import widened
+from torch_ext.checker.arrays import tensor, widened
 from torch_ext.checker.budget import Budget
 from torch_ext.checker.constants import indices, thresholds
 from torch_ext.checker.guard import undisturbed
 from torch_ext.checker.inputs import require_variables, varies, whole_number
+from torch_ext.checker.kinks import at_kinks
 from torch_ext.checker.passes import Passes
 from torch_ext.checker.probes import Probe
 from torch_ext.checker.recorder import BackwardRaises
@@ -24,6 +25,7 @@ from torch_ext.checker.unusual import along_directions, layouts, partial, repeat
 from torch_ext.checker.verdict import verdict
 
 _SHAPES = 6  # other shapes that are tried
+_KINKS = 8  # passes at kinks that are looked for
 
 
 def check(
@@ -144,3 +146,9 @@ def _probe(passes: Passes, given: Probe, at_ends: bool, left: Budget) -> None:
         if not left.allows(3):
             break
         passes.at(probe, "float64")
+    if at_ends and left.allows(_KINKS):
+        first = passes.seen[0]
+        pairs = zip(first.evidence.cotangents, first.result.outputs, strict=True)
+        cotangents = [None if dy is None else tensor(dy, y) for dy, y in pairs]
+        for probe in at_kinks(passes.truth, given.variables, given.constants, cotangents, passes.seed):
+            passes.at(probe, "float64")
