@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from torch_ext.checker.arrays import as_dtype, differentiable
 from torch_ext.checker.recorder import Recorder, applying
-from torch_ext.checker.spread import Spread, nudged, spread
+from torch_ext.checker.spread import Nudge, Spread, noise, spread
 from torch_ext.checker.subject import argument_names
 from torch_ext.checker.truth import as_formula
 
@@ -52,12 +52,12 @@ class Side:
     def cast(self, x: Tensor) -> Tensor:
         return x if self.dtype is None else as_dtype(x, self.dtype)
 
-    def leaves(self, sub: nn.Module, g: torch.Generator | None = None) -> dict[str, Tensor]:
+    def leaves(self, sub: nn.Module, nudge: Nudge | None = None) -> dict[str, Tensor]:
         """New leaves over the same numbers, for the parameters of ``sub``; with ``g`` nudged ones."""
         found = {}
         for name, p in sub.named_parameters():
             v = self.cast(self._by_id.get(id(p), p).detach())
-            found[name] = (v if g is None else nudged(v, g)).detach().requires_grad_(p.requires_grad)
+            found[name] = (v if nudge is None else nudge(v)).detach().requires_grad_(p.requires_grad)
         return found
 
     def call(self, sub: nn.Module, leaves: Mapping[str, Tensor], args: Any, kwargs: Any) -> Any:
@@ -90,7 +90,7 @@ def captured(
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             kept = None
             if len(calls[name]) < _CALLS:
-                kept = Call(*tree_map(_kept, (args, kwargs)), edges=[])
+                kept = Call(tree_map(_kept, args), tree_map(_kept, kwargs), [])
             open_calls.append((name, kept))
 
         return hook
@@ -152,24 +152,24 @@ def local(
     side: Side,
     name: str,
     call: Call,
+    names: Sequence[str],
     seed: int,
-    nudge: torch.Generator | None = None,
+    nudge: Nudge | None = None,
 ) -> Local:
     """Forward and backward of one submodule alone; with ``nudge`` at inputs, parameters and incoming
-    gradients that are a rounding off."""
+    gradients that are a rounding off. ``names`` of the leaves of the arguments."""
     sub = side.module.get_submodule(name)
 
     def leaf(x: Any) -> Any:
         if not isinstance(x, Tensor):
             return x
-        moved = x.detach() if nudge is None else nudged(x.detach(), nudge)
+        moved = x.detach() if nudge is None else nudge(x.detach())
         return side.cast(moved).detach().requires_grad_(x.requires_grad)
 
     parameters = side.leaves(sub, nudge)
     flat, spec = tree_flatten((call.args, call.kwargs))
     leaves = [leaf(x) for x in flat]
     args, kwargs = tree_unflatten([x.clone() if isinstance(x, Tensor) else x for x in leaves], spec)
-    names = _leaf_names(sub, call)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         outputs = tree_flatten(side.call(sub, parameters, args, kwargs))[0]
@@ -216,16 +216,17 @@ class Suspect:
 def differs(target: Side, reference: Side, name: str, call: Call, seed: int, length: int) -> Suspect | None:
     """The submodule ``name`` of both, on one call of the reference's: None where rounding explains all, or
     where it cannot be called alone."""
+    names = _leaf_names(target.module.get_submodule(name), call)
     try:
-        t = local(reference, name, call, seed)
+        t = local(reference, name, call, names, seed)
     except Exception:
         return None
     try:
-        a = local(target, name, call, seed)
+        a = local(target, name, call, names, seed)
     except Exception as error:
         return Suspect(name, call, {}, {}, f"{type(error).__name__}: {error}")
     suspect = Suspect(name, call, {}, {})
-    noise: Local | None = None
+    moved: Local | None = None
     pairs = [("", y, z) for y, z in zip(a.outputs, t.outputs, strict=False)]
     pairs += [(n, a.gradients.get(n), truth) for n, truth in t.gradients.items()]
     for position, (label, x, truth) in enumerate(pairs):
@@ -238,12 +239,11 @@ def differs(target: Side, reference: Side, name: str, call: Call, seed: int, len
             found = spread(x.to(truth.dtype), truth)
             if found is None or found.rounded():
                 continue
-            if noise is None:
+            if moved is None:
                 g = torch.Generator(device=truth.device).manual_seed(seed)
-                noise = local(reference, name, call, seed, g)
-            moved = noise.outputs[position] if label == "" else noise.gradients[label]
-            off = None if moved is None else spread(moved.to(truth.dtype), truth)
-            if found.within(off, length):
+                moved = local(reference, name, call, names, seed, Nudge(g))
+            off = moved.outputs[position] if label == "" else moved.gradients[label]
+            if found.within(None if off is None else noise(off.to(truth.dtype), truth), length):
                 continue
         suspect.spreads[label], suspect.gradients[label] = found, (x, truth)
     return suspect if suspect.spreads else None

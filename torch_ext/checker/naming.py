@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ def _suspects(passes: Passes, p: Pass, target: nn.Module, reference: Any) -> lis
             calls = captured(
                 module,
                 names,
-                lambda truth=truth: truth.outputs(variables, p.probe.constants, p.casting or kind),
+                partial(truth.outputs, variables, p.probe.constants, p.casting or kind),
                 cotangents,
             )
             found = list(differing(*sides, calls, passes.seed, length))
@@ -134,7 +135,9 @@ def explained(
             continue
         call = samples.get(key[0]) if suspect is None else (suspect.call.args, suspect.call.kwargs)
         report = (
-            None if call is None else layers.alone(check, module, theirs.get(name), *call, suspected=True)
+            None
+            if call is None
+            else layers.alone(check, module, theirs.get(name), call[0], call[1], suspected=True)
         )
         findings = [] if report is None else layers.named(name, module, report)
         if not findings and suspect is not None:

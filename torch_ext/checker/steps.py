@@ -23,11 +23,12 @@ from torch_ext.checker.layer import cut
 from torch_ext.checker.lockstep import Layers, Side, hooked
 from torch_ext.checker.naming import kind_of_layer
 from torch_ext.checker.recorder import Raw, Recorder, applying
-from torch_ext.checker.spread import Spread, nudged, spread
+from torch_ext.checker.spread import Noise, Nudge, Spread, noise, spread
 from torch_ext.checker.subject import Subject
 from torch_ext.checker.truth import as_formula, sentence
 
 _NUDGED = 100_000  # elements of a parameter that is nudged, too: a copy is needed
+_DRAWN, _GRIDS = 1_000_000, 12  # elements of a gradient whose error is drawn, and how many are
 
 Leaves = dict[str, Tensor]
 
@@ -66,6 +67,12 @@ class Watch(Recorder):
             return returned
 
         return by_layer
+
+    def forget(self) -> None:
+        """Let go of the graph, and what it holds."""
+        self.leaves = {}
+        self.tensors.clear()
+        self.layers.of.clear()
 
     @property
     def blamed(self) -> list[str]:
@@ -112,8 +119,8 @@ class Model:
 
         def leaf(x: Tensor) -> Tensor:
             made = x.detach() if dtype is None else as_dtype(x.detach(), dtype)
-            copied = made.data_ptr() == x.data_ptr() and (copies or self.copies)
-            return (made.clone() if copied else made).requires_grad_()
+            copied = made.dtype == x.dtype and (copies or self.copies)
+            return (_copy(made) if copied else made).requires_grad_()
 
         return {n: leaf(x) for n, x in [*self.frame.variables.items(), *self.parameters.items()]}
 
@@ -145,8 +152,27 @@ class Model:
 
     def cotangents(self, outputs: Sequence[Tensor]) -> list[Tensor | None]:
         g = torch.Generator().manual_seed(self.seed + 1)
-        found = [cotangent(y, g) for y in outputs]
-        return [None if dy is None else dy.to(y.device) for y, dy in zip(outputs, found, strict=True)]
+        return [_cotangent(y, g) for y in outputs]
+
+
+def _cotangent(y: Tensor, g: torch.Generator) -> Tensor | None:
+    if y.dtype == torch.float32:  # as they are many: without a detour through float64
+        return torch.randn(y.shape, generator=g).to(y.device)
+    dy = cotangent(y, g)
+    return None if dy is None else dy.to(y.device)
+
+
+def _copy(x: Tensor) -> Tensor:
+    """A copy that takes memory only once it, or what it is made of, is written into."""
+    lazily = getattr(torch, "_lazy_clone", torch.clone)  # not public: may go
+    made: Tensor = lazily(x)
+    return made
+
+
+def _written(copied: Tensor, before: Tensor) -> bool:
+    """Whether the numbers of a copy are others than before."""
+    still_lazy = getattr(torch._C, "_is_cow_tensor", lambda _: False)
+    return not (still_lazy(copied) or torch.equal(copied.detach(), before))
 
 
 def _sums(p: Tensor) -> tuple[int, ...]:
@@ -169,7 +195,10 @@ def _backward(
         if dx is not None:
             take(name, dx.to_dense() if dx.layout != torch.strided else dx)
 
-    handles = [x.register_post_accumulate_grad_hook(partial(taken, n)) for n, x in leaves.items()]
+    handles = [
+        x.register_post_accumulate_grad_hook(partial(taken, n))  # type: ignore[no-untyped-call]
+        for n, x in leaves.items()
+    ]
     with hooked(*handles):
         torch.autograd.backward(
             [y for y, _ in ends], [dy for _, dy in ends], inputs=list(leaves.values()) or None
@@ -223,8 +252,9 @@ class Steps:
             self.kept[f"output {i}"] = y.detach()
         before = {**model.frame.variables, **model.parameters}
         if self.dtype is None:
-            self.written = [n for n, x in leaves.items() if not torch.equal(x.detach(), before[n])]
+            self.written = [n for n, x in leaves.items() if _written(x, before[n])]
             model.copies = bool(self.written)
+        watch.forget()
 
     def _sample(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         """A small part of what goes into the first layer of each kind, to check it alone."""
@@ -284,16 +314,17 @@ class Steps:
         own = torch.zeros_like(truth) if own is None else own
         found = spread(own.to(truth.dtype), truth)
         self.apart[name] = found
-        if found is not None and found.gross() and not name.startswith("output"):
+        large = truth.numel() > _DRAWN or len(self.grids) >= _GRIDS
+        if found is not None and found.gross() and not (large or name.startswith("output")):
             self.grids[name] = reduce_errors(_signed(own, truth))
         self.kept[name] = truth
 
-    def noise(self) -> None:
+    def nudged(self) -> None:
         """The reference's step with every intermediate value a rounding off; it may differ by as much."""
         model, self.noisy = self.model, True
         leaves = model.leaves(self.dtype)
         device = next(iter(leaves.values())).device
-        g = torch.Generator(device=device).manual_seed(model.seed + 2)
+        nudged = Nudge(torch.Generator(device=device).manual_seed(model.seed + 2))
         side = model.side(False, leaves, self.dtype)
 
         def nudge(_: nn.Module, __: Any, y: Any) -> Any:
@@ -302,42 +333,42 @@ class Steps:
         def moved(y: Any) -> Any:
             if not isinstance(y, Tensor) or not differentiable(y):
                 return y
-            y = nudged(y, g)
+            y = nudged(y)
             if y.requires_grad:
-                y.register_hook(lambda dy: nudged(dy, g))
+                y.register_hook(nudged)
             return y
 
         values = {
-            n: nudged(x, g) if x.numel() <= _NUDGED or n not in model.parameters else x
+            n: nudged(x) if x.numel() <= _NUDGED or n not in model.parameters else x
             for n, x in leaves.items()
         }
         ends = [m for m in side.module.modules() if not any(m.children())]
-        noise: dict[str, Spread | None] = {}
+        found: dict[str, Noise] = {}
         with hooked(*(m.register_forward_hook(nudge) for m in ends)):
             outputs = model.outputs(side, values, self.dtype)
             for i, y in enumerate(outputs):
                 if differentiable(y):
-                    noise[f"output {i}"] = spread(y.detach(), self.kept[f"output {i}"])
+                    found[f"output {i}"] = noise(y.detach(), self.kept[f"output {i}"])
             dys = [
-                None if dy is None else nudged(dy.to(y.dtype), g)
+                None if dy is None else nudged(dy.to(y.dtype))
                 for y, dy in zip(outputs, self.cotangents, strict=True)
             ]
 
             def take(name: str, dx: Tensor) -> None:
                 if self.apart.get(name) is not None:
-                    noise[name] = spread(dx, self.kept[name])
+                    found[name] = noise(dx, self.kept[name])
 
             _backward(outputs, dys, leaves, take)
-        self.explain(noise)
+        self.explain(found)
 
-    def explain(self, noise: Mapping[str, Spread | None] | None) -> None:
+    def explain(self, noises: Mapping[str, Noise] | None) -> None:
         """The names of what rounding does not explain."""
         self.wrong = [
             name
             for name, found in self.apart.items()
             if found is not None
             and not found.rounded()
-            and (noise is None or not found.within(noise.get(name), self.longest))
+            and (noises is None or not found.within(noises.get(name), self.longest))
         ]
 
     @property

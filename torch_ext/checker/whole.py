@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from handgrad.checking.findings import CheckReport, Finding, GradientDiff, likeliest_first
 from torch_ext.checker import layer as layers
@@ -29,7 +30,7 @@ def is_whole(target: Any) -> bool:
     """Whether ``target`` is a model that is checked by whole steps."""
     if not isinstance(target, nn.Module):
         return False
-    return sum(p.numel() for p in target.parameters() if p.requires_grad) >= WHOLE
+    return sum(p.numel() for p in target.parameters() if p.requires_grad and not is_lazy(p)) >= WHOLE
 
 
 def check_whole(
@@ -51,13 +52,13 @@ def check_whole(
     small = sum(p.numel() for p in model.parameters.values()) <= EXACT
     confirmed, exact = False, None
     if steps.wrong and not steps.gross:
-        steps.noise()
+        steps.nudged()
     if (steps.wrong or steps.raised) and not blamed:
         suspects = _suspects(model, steps)
     if suspects and not steps.noisy:
         steps.wrong = steps.gross  # the others are as far off as rounding takes them
     if steps.wrong and not suspects and not steps.noisy and not blamed:
-        steps.noise()
+        steps.nudged()
     if _has_float64(model) and ((steps.wrong and not suspects) or (small and not steps.wrong)) and not blamed:
         exact = _exact(model)
     if exact is not None and steps.wrong and not exact.wrong and not steps.raised:
@@ -98,7 +99,7 @@ def _exact(model: Model) -> Steps | None:
         steps.target()
         steps.reference()
         if steps.wrong and not steps.gross:
-            steps.noise()
+            steps.nudged()
     except Exception:
         return None
     return None if steps.raised else steps
@@ -182,9 +183,22 @@ def _report(
         if s is None:
             diffs.append(GradientDiff(name, shape, dtype, not wrong, diagnosis=kind))
             continue
-        values = s.largest, s.max_rel_error, s.ulps, s.worst, s.computed, s.truth
+        values = s.largest, s.max_rel_error, s.largest / s.ulp, s.worst, s.computed, s.truth
         grid = steps.grids.get(name) if wrong else None
-        diffs.append(GradientDiff(name, shape, dtype, not wrong, *values, kind, errors=grid))
+        diffs.append(
+            GradientDiff(
+                name,
+                shape,
+                dtype,
+                not wrong,
+                *values,
+                kind,
+                errors=grid,
+                allowed_ulps=s.allowed / s.ulp,
+                computed_in=s.dtype,
+                computed_shape=shape,
+            )
+        )
     oracle = "autograd through the target's own forward" if model.formula else "the reference's autograd"
     distinct: dict[tuple[str, str], Finding] = {}
     for f in likeliest_first(findings):
