@@ -59,6 +59,8 @@ class Evidence:
         sizes = [float(np.max(np.abs(x))) for x in self.inputs.values() if x.size]
         if any(size >= 40 for size in sizes) or all(size < 0.02 for size in sizes):
             return False
+        if self is not given and any(x.size > 1 and np.min(np.abs(x)) >= 10 for x in self.inputs.values()):
+            return False  # saturated, all of it
         if any(x.size > 1 and np.ptp(x) == 0 for n, x in self.inputs.items() if n in self.truth):
             return False  # all ones, say: much agrees there by accident
         own = self if given is None else given

@@ -17,6 +17,8 @@ from torch_ext.checker.truth import Truth
 from torch_ext.limits import Limit, Scale, magnitude
 
 _DIRECTIONS = 8  # in which a point is moved to see its kinks
+# relative steps of two unlike sizes, twice; and shorter ones where a small change already saturates
+_STEPS = ((2.0**-22, 2.0**-30), (2.0**-22, 2.0**-30), (2.0**-36, 2.0**-43))
 
 
 def one_sided(truth: Truth, probe: Probe, name: str, wide: Cotangents, seed: int) -> tuple[Array, Array]:
@@ -97,7 +99,7 @@ def kink_noise(
         if limit.allowed is not None and DEVIATIONS * deviation < 2.0**-30 * size:  # else no noise
             limit.allowed = limit.allowed + DEVIATIONS * deviation
     elements = max((v.size for v in values if v is not None), default=1)
-    for _ in range(2):
+    for far_step, near_step in _STEPS:
         shrink = [None if v is None else rng.uniform(size=v.shape) for v in values]
         large, small = (
             evaluate(
@@ -107,7 +109,7 @@ def kink_noise(
                 ],
                 torch.float64,
             )
-            for h in (2.0**-22, 2.0**-30)
+            for h in (far_step, near_step)
         )
         for limit, t, far, near in zip(each, exact, large, small, strict=True):
             if limit.allowed is None or far is None or near is None:
@@ -115,7 +117,7 @@ def kink_noise(
             with np.errstate(all="ignore"):
                 moved = [np.abs(far - t), np.abs(near - t)]
                 smooth = moved[1] <= moved[0] / 32 + 64 * 2.0**-53 * np.abs(t)
-            noise = np.where(smooth & np.isfinite(moved[0]), moved[0] * 2.0**22, 0.0)
+            noise = np.where(smooth & np.isfinite(moved[0]), moved[0] / far_step, 0.0)
             limit.allowed = np.maximum(limit.allowed, allowed(t, noise, p, elements, 0.0))
             refined = limit.refined
             if refined is not None:

@@ -39,6 +39,9 @@ from torch_ext.limits import Limit, Scale, limits
 from torch_ext.oracles import Results
 
 
+_GROSS = 2.0**-30  # of the largest element
+
+
 @dataclass
 class Pass:
     """One probe in one dtype; ``casting``: that of floating constants and buffers, too."""
@@ -298,6 +301,8 @@ class Passes:
             )
             found = compare(a, truth, limit.allowed, precision(dtype))
         limit.allowed = _due(limit.allowed) + approximation(self.truth, probe, name, wide)
+        if self._extreme(probe):  # how large the values on the way are is not known: what is gross counts
+            limit.allowed = limit.allowed + _GROSS * float(np.max(np.abs(truth), initial=0.0))
         found = compare(a, truth, limit.allowed, precision(dtype))
         if not self.truth.native and self.seen:
             # a reference's own constants, such as the eps at a pole, may be float32 numbers
@@ -312,6 +317,12 @@ class Passes:
             limit.truth = np.where((low < high) & (inside == a), a, truth)
             return compare(a, limit.truth, bound, precision(dtype))
         return found
+
+    def _extreme(self, probe: Probe) -> bool:
+        def largest(p: Probe) -> float:
+            return max((float(v.abs().max()) for v in p.variables.values() if v.numel()), default=0.0)
+
+        return largest(probe) >= 40 > (largest(self.seen[0].probe) if self.seen else 40)
 
     def _other_meaning(self, probe: Probe, result: Result, exact: Sequence[Array]) -> bool:
         """Whether longer inputs are no longer the same function: they broadcast, or a part is not used."""

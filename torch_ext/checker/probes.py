@@ -196,7 +196,10 @@ def _below(c: Any, high: int, g: torch.Generator) -> Any:
     """Indices from 0 up to a length that occurs: a table may have more rows than the given ones touch."""
     if not isinstance(c, Tensor) or not _is_integer(c):
         return c
-    return torch.randint(0, max(high, 1), c.shape, generator=g, dtype=c.dtype)
+    drawn = torch.randint(0, max(high, 1), c.shape, generator=g, dtype=c.dtype)
+    if drawn.numel() > 1 and high > 0:  # the last one is most often treated in another way
+        drawn.view(-1)[int(torch.randint(0, drawn.numel(), (), generator=g))] = high - 1
+    return drawn
 
 
 def _constant(c: Any, g: torch.Generator) -> Any:
