@@ -38,7 +38,6 @@ from torch_ext.checker.truth import Truth, sentence
 from torch_ext.limits import Limit, Scale, limits
 from torch_ext.oracles import Results
 
-
 _GROSS = 2.0**-30  # of the largest element
 
 
