@@ -7,13 +7,14 @@ The innermost ones that differ are named; their neighbours are right, and so are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import _SingleLevelFunction
 from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
@@ -257,14 +258,19 @@ def innermost(suspects: Sequence[Suspect]) -> list[Suspect]:
 
 class Layers:
     """Which submodule called which custom Function: ``of`` by node, ``functions`` by qualified name ("" is
-    the model itself). ``entered(name, module, args, kwargs)`` is told of every call."""
+    the model itself), each with the arguments of its first call there, made small by ``kept``.
+    ``entered(name, module, args, kwargs)`` is told of every call of a submodule."""
 
     def __init__(
-        self, target: nn.Module, recorder: Recorder, entered: Callable[..., None] | None = None
+        self,
+        target: nn.Module,
+        recorder: Recorder,
+        kept: Callable[[Any], Any],
+        entered: Callable[..., None] | None = None,
     ) -> None:
-        self.target, self.recorder, self.entered = target, recorder, entered
+        self.target, self.recorder, self.kept, self.entered = target, recorder, kept, entered
         self.of: dict[Any, str] = {}
-        self.functions: dict[str, set[type]] = {}
+        self.functions: dict[str, dict[type, Any]] = {}
         self._inside = [""]
 
     def __getitem__(self, node: Any) -> str:
@@ -281,14 +287,22 @@ class Layers:
                     leave = sub.register_forward_hook(self._leave(name), always_call=True)
                     stack.enter_context(hooked(leave))
             with self.recorder.calls():
-                yield
+                recording = vars(_SingleLevelFunction)["apply"].__func__
+
+                def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+                    here = self.functions.setdefault(self._inside[-1], {})
+                    if cls not in here:
+                        here[cls] = self.kept(args)
+                    return recording(cls, *args, **kwargs)
+
+                with applying(apply):
+                    yield
             self._assign()
 
     def _assign(self) -> None:
         """What was called since, the module being called has called."""
         for node in list(self.recorder.tensors)[len(self.of) :]:
             self.of[node] = self._inside[-1]
-            self.functions.setdefault(self._inside[-1], set()).add(node._forward_cls)
 
     def _enter(self, name: str) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -309,7 +323,7 @@ class Layers:
 
 
 def candidates(
-    target: nn.Module, reference: nn.Module, own: Mapping[str, set[type]], everything: bool = False
+    target: nn.Module, reference: nn.Module, own: Collection[str], everything: bool = False
 ) -> list[str]:
     """The submodules of both that may differ: those that call custom Functions themselves, or are of
     another class; ``everything``: all of them."""

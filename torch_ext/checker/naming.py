@@ -27,6 +27,8 @@ from torch_ext.checker.passes import Pass, Passes
 from torch_ext.checker.recorder import Raw, Recorder
 from torch_ext.checker.truth import Truth
 
+Functions = Mapping[str, Mapping[type, Sequence[Any]]]
+
 _EXAMPLES = 2  # of layers wrong alike, whose own check is made
 
 
@@ -39,18 +41,20 @@ def wrong_layers(passes: Passes, reference: Any, check: Check) -> list[Finding]:
         return []
     exact = [p for p in wrong if p.dtype == "float64"] or wrong or passes.seen
     try:
-        suspects = _suspects(passes, exact[0], target, reference)
+        suspects, functions = _suspects(passes, exact[0], target, reference)
     except Exception:  # a model that does not take being called layer by layer
         return []
+    if not suspects:
+        return layers.by_function(check, "", functions.get("", {}))
     theirs = dict(reference.named_modules()) if isinstance(reference, nn.Module) else {}
-    return explained(target, theirs, [s.name for s in suspects], suspects, {}, {}, check)
+    return explained(target, theirs, [s.name for s in suspects], suspects, {}, {}, functions, check)
 
 
-def _suspects(passes: Passes, p: Pass, target: nn.Module, reference: Any) -> list[Suspect]:
+def _suspects(passes: Passes, p: Pass, target: nn.Module, reference: Any) -> tuple[list[Suspect], Functions]:
     kind = getattr(torch, p.dtype)
     variables = {n: as_dtype(v, kind).requires_grad_() for n, v in p.probe.variables.items()}
     recorder = Recorder({}, {})
-    called = Layers(target, recorder)
+    called = Layers(target, recorder, layers.small)
     with called.watching():
         outputs = passes.subject.call(dict(variables), p.probe.constants, p.casting)
     dys: list[Array | None] = list(p.evidence.cotangents)
@@ -75,10 +79,10 @@ def _suspects(passes: Passes, p: Pass, target: nn.Module, reference: Any) -> lis
             )
             found = list(differing(*sides, calls, passes.seed, length))
             if found:
-                return innermost(found)
+                return innermost(found), called.functions
             if truth.native:  # all else is the same code
                 break
-    return []
+    return [], called.functions
 
 
 def differing(
@@ -113,11 +117,12 @@ def explained(
     suspects: Sequence[Suspect],
     samples: Mapping[Any, tuple[Any, Any]],
     raw: Mapping[str, Raw],
+    functions: Functions,
     check: Check,
 ) -> list[Finding]:
     """What is wrong in each of the layers ``names``; those of one kind that are wrong alike have one
     explanation. ``theirs``: the reference's layers; ``samples``: inputs by kind of layer; ``raw``: what
-    the backward passes in a layer did."""
+    the backward passes in a layer did; ``functions`` that it calls, with their arguments."""
     by_name = {s.name: s for s in suspects}
     found: list[Finding] = []
     known: dict[Any, list[tuple[str, list[Finding]]]] = {}
@@ -140,6 +145,8 @@ def explained(
             else layers.alone(check, module, theirs.get(name), call[0], call[1], suspected=True)
         )
         findings = [] if report is None else layers.named(name, module, report)
+        if not findings or all(f.kind == "unknown" for f in findings):
+            findings = layers.by_function(check, name, functions.get(name, {})) or findings
         if not findings and suspect is not None:
             findings = layers.unnamed(suspect, module)
         before.append((name, findings or own))

@@ -15,6 +15,7 @@ from torch_ext.checker.constants import indices, thresholds
 from torch_ext.checker.guard import undisturbed
 from torch_ext.checker.inputs import require_variables, varies, whole_number
 from torch_ext.checker.kinks import at_kinks
+from torch_ext.checker.naming import wrong_layers
 from torch_ext.checker.passes import Passes
 from torch_ext.checker.probes import Probe
 from torch_ext.checker.recorder import BackwardRaises
@@ -23,6 +24,7 @@ from torch_ext.checker.subject import Subject
 from torch_ext.checker.truth import Truth
 from torch_ext.checker.unusual import along_directions, layouts, partial, repeated
 from torch_ext.checker.verdict import verdict
+from torch_ext.checker.whole import check_whole, is_whole
 
 _SHAPES = 6  # other shapes that are tried
 _KINKS = 8  # passes at kinks that are looked for
@@ -66,6 +68,11 @@ def check(
 def _checked(
     target: Any, inputs: Sequence[Any], reference: Any, seed: int, probing: bool, budget: int | None
 ) -> CheckReport:
+    def alone(layer: Any, its_inputs: Sequence[Any], its_reference: Any) -> CheckReport:
+        return _checked(layer, its_inputs, its_reference, seed, probing, budget)
+
+    if is_whole(target):
+        return check_whole(target, inputs, reference, seed, alone)
     subject = Subject(target, inputs, seed)
     require_variables(list(subject.variables), inputs)
     if reference is None:
@@ -96,7 +103,8 @@ def _checked(
         _probe(passes, given, reference is not None, left)
     found += partial(subject, exact, left)
     found += [] if passes.raised is None else [passes.raised]
-    return replace(verdict(passes, [*found, *passes.found]), notes=notes(passes))
+    layers = wrong_layers(passes, reference, alone)
+    return replace(verdict(passes, [*found, *passes.found], layers), notes=notes(passes))
 
 
 def _matched(reference: Subject, target: Subject) -> Subject:

@@ -19,7 +19,7 @@ from handgrad._errors import InputError, require
 from handgrad.report import reduce_errors
 from torch_ext.checker.arrays import array, as_dtype, cotangent, differentiable
 from torch_ext.checker.inputs import require_numbers, require_target, require_variables
-from torch_ext.checker.layer import cut
+from torch_ext.checker.layer import small
 from torch_ext.checker.lockstep import Layers, Side, hooked
 from torch_ext.checker.naming import kind_of_layer
 from torch_ext.checker.recorder import Raw, Recorder, applying
@@ -28,6 +28,7 @@ from torch_ext.checker.subject import Subject
 from torch_ext.checker.truth import as_formula, sentence
 
 _NUDGED = 100_000  # elements of a parameter that is nudged, too: a copy is needed
+_SAMPLE = 1 << 16  # elements of an input that is kept
 _DRAWN, _GRIDS = 1_000_000, 12  # elements of a gradient whose error is drawn, and how many are
 
 Leaves = dict[str, Tensor]
@@ -38,7 +39,7 @@ class Watch(Recorder):
 
     def __init__(self, leaves: Mapping[str, Tensor], target: nn.Module, entered: Any = None) -> None:
         super().__init__(leaves, {})
-        self.layers = Layers(target, self, entered)
+        self.layers = Layers(target, self, small, entered)
         self.by_layer: dict[str, Raw] = {}
 
     def _leaves_changed(self, _: str) -> None:
@@ -260,15 +261,9 @@ class Steps:
         """A small part of what goes into the first layer of each kind, to check it alone."""
         key = kind_of_layer(module)
         if key not in self.samples:
-            small = cut((args, kwargs))
-            if all(x.numel() <= 1 << 16 for x in tree_flatten(small)[0] if isinstance(x, Tensor)):
-                copied = tree_map(
-                    lambda x: (
-                        x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x
-                    ),
-                    small,
-                )
-                self.samples[key] = name, copied
+            made = small((args, kwargs))
+            if all(x.numel() <= _SAMPLE for x in tree_flatten(made)[0] if isinstance(x, Tensor)):
+                self.samples[key] = name, made
 
     def reference(self) -> None:
         """The reference's step, compared with the target's as it comes, in whose place it is kept."""

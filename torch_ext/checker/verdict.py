@@ -16,8 +16,9 @@ from torch_ext.checker.passes import Pass, Passes
 from torch_ext.checker.recorder import Raw
 
 
-def verdict(passes: Passes, found: Sequence[Finding]) -> CheckReport:
-    """``found``: what is not one gradient against its truth."""
+def verdict(passes: Passes, found: Sequence[Finding], layers: Sequence[Finding] = ()) -> CheckReport:
+    """``found``: what is not one gradient against its truth. ``layers``: what is wrong inside a model, from
+    which all else follows."""
     findings = [*_mutations(passes.raw), *found]
     shapes = _shapes(passes.raw)
     ill_shaped = {f.where for f in shapes if f.kind in ("shape", "dtype")}
@@ -29,6 +30,8 @@ def verdict(passes: Passes, found: Sequence[Finding]) -> CheckReport:
         blamed = next((f for f in findings if f.kind == "nondeterministic" and f.where == name), None)
         if blamed is not None:
             kind = blamed.kind
+        elif wrong and layers:
+            kind = next((f.kind for f in layers if f.where == name), layers[0].kind)
         elif wrong:
             finding = None
             if not any(f.kind == "dtype" and f.where == name and f.details.get("real") for f in shapes):
@@ -39,7 +42,7 @@ def verdict(passes: Passes, found: Sequence[Finding]) -> CheckReport:
         if not kind:
             kind = next((f.kind for f in (*findings, *shapes) if f.where == name), "")
         diffs.append(_diff(name, v, passes.seen, kind))
-    findings = likeliest_first([*findings, *shapes])
+    findings = likeliest_first([*findings, *layers, *shapes])
     return CheckReport(
         passes.subject.name,
         tuple(diffs),

@@ -73,12 +73,14 @@ def check_whole(
         suspects,
         {key: call for key, (_, call) in steps.samples.items()},
         steps.watch.by_layer,
+        steps.watch.layers.functions,
         check,
     )
     if not steps.wrong and not blamed and not steps.raised:
         findings += _audited(model, steps, check)
     elif not findings:
-        findings = _of_tensors(steps, confirmed)
+        own = steps.watch.layers.functions.get("", {})
+        findings = layers.by_function(check, "", own) or _of_tensors(steps, confirmed)
     return _report(model, steps, [*found, *findings])
 
 
@@ -142,7 +144,7 @@ def _audited(model: Model, steps: Steps, check: Check) -> list[Finding]:
         report = layers.alone(check, module, reference, *call)
         if report is not None and not report.passed:
             found += layers.named(name, module, report)
-    return found
+    return found + layers.by_function(check, "", custom.get("", {}))
 
 
 def _of_tensors(steps: Steps, confirmed: bool) -> list[Finding]:
