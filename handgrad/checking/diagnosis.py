@@ -34,6 +34,7 @@ from handgrad.checking.jacobians import (
     rounded,
     share_factor,
 )
+from handgrad.checking.paths import one_step
 from handgrad.checking.regions import local, region, region_by_size, region_of_outputs
 from handgrad.checking.signs import not_symmetrised, signs_of_terms, transposed_jacobian
 from handgrad.checking.terms import constant_ratio, missing_factor, missing_term, offset, smooth_along
@@ -490,6 +491,7 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("a Jacobian not transposed", transposed_jacobian),
     ("a factor by its formula", formulas.factor),
     ("a term by its formula", formulas.short_term),
+    ("one step", one_step),
     ("a factor at inputs or outputs", between),
     ("a factor by two formulas", formulas.two_factors),
     ("a term by two formulas", formulas.term),

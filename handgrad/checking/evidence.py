@@ -6,13 +6,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
 Cotangents = Sequence[np.ndarray | None]
 _LOOSE = 64.0  # a fit has parameters of its own, estimated from rounded numbers
+
+
+class Step(NamedTuple):
+    """One operation of a forward pass, and how its part of the backward pass is changed: ``kind`` and
+    ``number`` (-1: all of that kind), and the argument ``edge`` at which."""
+
+    how: str
+    kind: str
+    number: int
+    edge: int
+
+
+class Paths(Protocol):
+    """A gradient taken apart."""
+
+    def steps(self) -> list[Step]: ...
+
+    def gradient(self, step: Step | None = None) -> np.ndarray | None: ...
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,7 @@ class Evidence:
     unit: float = 2.0**-53
     backward: Callable[[Cotangents], Mapping[str, np.ndarray | None]] | None = None
     kink: bool = False
+    paths: Callable[[str, Cotangents], Paths] | None = None  # of a gradient, for cotangents
     shares: dict[str, np.ndarray | None] = field(default_factory=dict)
     coarse: set[str] = field(default_factory=set)  # names whose errors of a few roundings do not count
 
@@ -83,6 +102,12 @@ class Evidence:
         dys = [None if dy is None else rng.normal(size=dy.shape) for dy in self.cotangents]
         return self.backward(dys)[name], self.vjp(dys)[name]
 
+    def paths_of(self, name: str) -> Paths | None:
+        try:
+            return None if self.paths is None else self.paths(name, self.cotangents)
+        except Exception:  # the truth does not run in autograd here
+            return None
+
     def through(self, k: int, name: str) -> Evidence | None:
         """The same pass with an incoming gradient for output ``k`` alone, which comes first then."""
         dy, backward, vjp = self.cotangents[k], self.backward, self.vjp
@@ -107,9 +132,17 @@ class Evidence:
             cotangents=[dy],
             vjp=lambda dys: vjp(alone(dys)),
             backward=lambda dys: backward(alone(dys)),
+            paths=None if self.paths is None else self._paths_through(alone),
             shares={},
             coarse=set(self.coarse),
         )
+
+    def _paths_through(
+        self, alone: Callable[[Cotangents], list[np.ndarray | None]]
+    ) -> Callable[[str, Cotangents], Paths]:
+        paths = self.paths
+        assert paths is not None
+        return lambda name, dys: paths(name, alone(dys))
 
     def explains(self, name: str, candidate: np.ndarray, scale: float = 1.0) -> bool:
         """Whether ``candidate`` is the analytic gradient to within rounding."""

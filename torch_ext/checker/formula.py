@@ -21,6 +21,7 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from torch_ext.checker.recorder import applying, replaced
 
+CONSTANT = "_handgrad_constant"  # of an output that was marked as non-differentiable
 _CUTS = {torch.Tensor.detach, torch.detach, torch.Tensor.data.__get__}  # type: ignore[attr-defined]
 
 
@@ -84,6 +85,12 @@ def as_formula(cls: Any, *args: Any, **_: Any) -> Any:
             outputs = cls.forward(*args)
             cls.setup_context(ctx, args, outputs)
     constant = [id(y) for y in ctx.constant]
-    if isinstance(outputs, tuple | list):
-        return tuple(y.detach() if id(y) in constant else y for y in outputs)
-    return outputs.detach() if id(outputs) in constant else outputs
+
+    def made(y: Any) -> Any:
+        if id(y) not in constant:
+            return y
+        y = y.detach()
+        setattr(y, CONSTANT, True)
+        return y
+
+    return tuple(map(made, outputs)) if isinstance(outputs, tuple | list) else made(outputs)

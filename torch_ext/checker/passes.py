@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from torch_ext.checker.arrays import (
 from torch_ext.checker.corners import approximation, bounded_nearby, kink_noise, one_sided, own_formula
 from torch_ext.checker.domains import strict
 from torch_ext.checker.meaning import broadcasts
+from torch_ext.checker.paths import Paths
 from torch_ext.checker.probes import GROWTH, Probe
 from torch_ext.checker.recorder import BackwardRaises, Raw
 from torch_ext.checker.subject import Result, Subject
@@ -270,6 +272,7 @@ class Passes:
             unit=precision(precise).unit,
             backward=lambda dys: self._backward(probe, dtype, dys, wide),
             kink=probe.kink,
+            paths=None if self.truth.numerical else partial(self._paths, probe, wide),
         )
         made = Pass(probe, dtype, result, evidence, differences, self._casting(dtype))
         self.seen.append(made)
@@ -356,6 +359,12 @@ class Passes:
         result = self.subject.analytic(variables, incoming, probe.constants, dtype=self._casting(dtype))
         due = {n: array(v) for n, v in probe.variables.items()}
         return {n: gradient_array(result.gradients[n], due[n]) for n in self.names}
+
+    def _paths(
+        self, probe: Probe, like: list[Tensor | None], name: str, dys: Sequence[Array | None]
+    ) -> Paths:
+        cotangents = [None if dy is None else tensor(dy, y) for dy, y in zip(dys, like, strict=True)]
+        return Paths(self.truth, probe.variables, cotangents, probe.constants, name)
 
     def _outputs(self, probe: Probe, result: Result, each: list[Limit]) -> None:
         """With a reference, the outputs are compared, too."""

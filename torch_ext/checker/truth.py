@@ -13,8 +13,8 @@ from torch import Tensor
 from handgrad._errors import InputError, require
 from handgrad.checking import directional_derivative
 from torch_ext.checker.arrays import Cotangents, array, as_dtype, differentiable, normal, tensor
+from torch_ext.checker.formula import CONSTANT, formulas, uncut
 from torch_ext.checker.formula import as_formula as as_formula
-from torch_ext.checker.formula import formulas, uncut
 from torch_ext.checker.recorder import BackwardRaises
 from torch_ext.checker.subject import Subject
 
@@ -210,7 +210,7 @@ class Truth:
                 outputs = self.outputs(moved, constants, torch.float64)
             total = np.longdouble(0)
             for y, dy in zip(outputs, cotangents, strict=True):
-                if dy is not None:
+                if dy is not None and not hasattr(y, CONSTANT):
                     terms = array(y) * array(dy)
                     size = max(size, float(np.sum(np.abs(terms))))
                     total += np.sum(terms.astype(np.longdouble))

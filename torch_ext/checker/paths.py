@@ -1,0 +1,185 @@
+"""The truth taken apart: what each operation of its forward pass contributes to a gradient.
+
+Autograd's gradient is a sum over paths through the graph of the forward pass, and a product along each. A
+mistake in a derivation is most often one step of that: an operation that is treated as a constant, one whose
+derivative is forgotten, a matrix that is not transposed. Each is tried, by changing what one node of the
+graph passes on, and compared with the gradient under test.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from handgrad.checking.evidence import Step
+from torch_ext.checker.arrays import Cotangents, array
+from torch_ext.checker.formula import formulas
+from torch_ext.checker.truth import Truth
+
+_MOST = 120  # nodes: a larger graph is not taken apart
+_PLAIN = ("CloneBackward0", "ToCopyBackward0", "AliasBackward0", "AccumulateGrad")
+
+Grads = tuple[Tensor | None, ...]
+Change = Callable[
+    [Any, int, Grads, Grads], Tensor | None
+]  # (node, edge, gradients in, gradients out) -> another
+
+
+def _nothing(node: Any, edge: int, made: Grads, came: Grads) -> Tensor | None:
+    dx = made[edge]
+    return None if dx is None else torch.zeros_like(dx)
+
+
+def _as_it_came(node: Any, edge: int, made: Grads, came: Grads) -> Tensor | None:
+    """The local derivative is left out."""
+    dx, dy = made[edge], came[0]
+    if dx is None or dy is None or not _reduces(dy.shape, dx.shape):
+        return None
+    return dy.sum_to_size(dx.shape)
+
+
+def _twice(node: Any, edge: int, made: Grads, came: Grads) -> Tensor | None:
+    """The local derivative counts twice."""
+    dx, dy = made[edge], came[0]
+    if dx is None or dy is None or dx.shape != dy.shape:
+        return None
+    return torch.nan_to_num(dx * (dx / dy))
+
+
+def _turned(node: Any, edge: int, made: Grads, came: Grads) -> Tensor | None:
+    """A matrix product with the other matrix as it is, not transposed."""
+    dx, dy = made[edge], came[0]
+    other = getattr(node, "_saved_mat2" if edge == 0 else "_saved_self", None)
+    if dx is None or dy is None or other is None or other.ndim < 2:
+        return None
+    try:
+        turned = dy @ other if edge == 0 else other @ dy
+    except RuntimeError:
+        return None
+    return turned if turned.shape == dx.shape else None
+
+
+def _reduces(large: Sequence[int], small: Sequence[int]) -> bool:
+    try:
+        return tuple(np.broadcast_shapes(tuple(large), tuple(small))) == tuple(large)
+    except ValueError:
+        return False
+
+
+_CHANGES: Mapping[str, Change] = {
+    "term": _nothing,
+    "factor": _as_it_came,
+    "twice": _twice,
+    "transpose": _turned,
+}
+
+
+class Paths:
+    """The graph of the truth at one point, seen from the variable ``name``."""
+
+    def __init__(
+        self,
+        truth: Truth,
+        variables: Mapping[str, Tensor],
+        cotangents: Cotangents,
+        constants: Mapping[int, Any],
+        name: str,
+    ) -> None:
+        self.leaves = {n: v.detach().clone().requires_grad_() for n, v in variables.items()}
+        self.name, self.native = name, truth.native
+        with torch.enable_grad():
+            outputs = truth.outputs({n: v.clone() for n, v in self.leaves.items()}, constants, torch.float64)
+        pairs = [
+            (y, dy) for y, dy in zip(outputs, cotangents, strict=True) if dy is not None and y.requires_grad
+        ]
+        self.ends, self.dys = [y for y, _ in pairs], [dy.to(y.dtype) for y, dy in pairs]
+        self.nodes = _nodes(self.ends, self.leaves[name])
+
+    def steps(self) -> list[Step]:
+        """What may be changed: single edges first, then all nodes of a kind together."""
+        if len(self.nodes) > _MOST:
+            return []
+        found = [
+            Step(how, kind, number, edge)
+            for (kind, number), (_, edges) in self.nodes.items()
+            if kind not in _PLAIN
+            for edge in edges
+            for how in _CHANGES
+        ]
+        kinds = Counter(kind for kind, _ in self.nodes)
+        found += [
+            Step(how, kind, -1, edge)
+            for kind, count in kinds.items()
+            if count > 1 and kind not in _PLAIN
+            for edge in sorted({e for (k, _), (_, edges) in self.nodes.items() if k == kind for e in edges})
+            for how in _CHANGES
+        ]
+        return found
+
+    def gradient(self, step: Step | None = None) -> np.ndarray | None:
+        """The gradient with a step changed; None where it cannot be."""
+        chosen = [
+            (node, step.edge)
+            for (kind, number), (node, edges) in self.nodes.items()
+            if step is not None and kind == step.kind and step.number in (number, -1) and step.edge in edges
+        ]
+        if step is not None and not chosen:
+            return None
+        possible = True
+
+        def hook(node: Any, edge: int, change: Change) -> Callable[[Grads, Grads], Grads | None]:
+            def changed(made: Grads, came: Grads) -> Grads | None:
+                nonlocal possible
+                dx = change(node, edge, made, came)
+                if dx is None:
+                    possible = False
+                    return None
+                return tuple(dx if i == edge else m for i, m in enumerate(made))
+
+            return changed
+
+        with ExitStack() as stack:
+            stack.enter_context(formulas()) if self.native else None
+            for node, edge in chosen:
+                assert step is not None
+                handle = node.register_hook(hook(node, edge, _CHANGES[step.how]))
+                stack.callback(handle.remove)
+            try:
+                (dx,) = torch.autograd.grad(
+                    self.ends, [self.leaves[self.name]], self.dys, retain_graph=True, allow_unused=True
+                )
+            except RuntimeError:
+                return None
+        return array(dx) if possible and dx is not None else None
+
+
+def _nodes(ends: Sequence[Tensor], leaf: Tensor) -> dict[tuple[str, int], tuple[Any, list[int]]]:
+    """(kind, number) -> (node, its edges that lead to the leaf), in the order of the backward pass."""
+    order, seen, leads = [], set(), {}
+    stack: list[tuple[Any, bool]] = [(y.grad_fn, False) for y in ends if y.grad_fn is not None]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+            own = [i for i, (n, _) in enumerate(node.next_functions) if n is not None and leads.get(n)]
+            leads[node] = own or ([-1] if getattr(node, "variable", None) is leaf else [])
+            continue
+        if node in seen:
+            continue
+        seen.add(node)
+        stack.append((node, True))
+        stack += [(n, False) for n, _ in node.next_functions if n is not None]
+    counts: Counter[str] = Counter()
+    found = {}
+    for node in reversed(order):
+        if leads[node] and leads[node] != [-1]:
+            kind = node.name().rsplit("::", maxsplit=1)[-1]
+            found[kind, counts[kind]] = (node, leads[node])
+            counts[kind] += 1
+    return found
