@@ -44,8 +44,8 @@ def _other(case: Case, taken: list[tuple[Evidence, Paths]], step: Step) -> Findi
         return Finding(
             "transpose",
             case.name,
-            f"the gradient of {case.name} is right but for {every}{word}, where a matrix is not transposed on "
-            "the way back: y = a b gives dy bᵀ and aᵀ dy",
+            f"the gradient of {case.name} is right but for {every}{word}, where a matrix is not transposed "
+            "on the way back: y = a b gives dy bᵀ and aᵀ dy",
             {"step": word},
         )
     what = "is left out" if step.how == "factor" else "counts twice"

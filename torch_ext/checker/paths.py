@@ -26,37 +26,28 @@ _MOST = 120  # nodes: a larger graph is not taken apart
 _PLAIN = ("CloneBackward0", "ToCopyBackward0", "AliasBackward0", "AccumulateGrad")
 
 Grads = tuple[Tensor | None, ...]
-Change = Callable[
-    [Any, int, Grads, Grads], Tensor | None
-]  # (node, edge, gradients in, gradients out) -> another
+# (node, edge, what it passes on at that edge, what came in) -> what it passes on instead
+Change = Callable[[Any, int, Tensor, Tensor], Tensor | None]
 
 
-def _nothing(node: Any, edge: int, made: Grads, came: Grads) -> Tensor | None:
-    dx = made[edge]
-    return None if dx is None else torch.zeros_like(dx)
+def _nothing(_: Any, __: int, dx: Tensor, ___: Tensor) -> Tensor | None:
+    return torch.zeros_like(dx)
 
 
-def _as_it_came(node: Any, edge: int, made: Grads, came: Grads) -> Tensor | None:
+def _as_it_came(_: Any, __: int, dx: Tensor, dy: Tensor) -> Tensor | None:
     """The local derivative is left out."""
-    dx, dy = made[edge], came[0]
-    if dx is None or dy is None or not _reduces(dy.shape, dx.shape):
-        return None
-    return dy.sum_to_size(dx.shape)
+    return dy.sum_to_size(dx.shape) if _reduces(dy.shape, dx.shape) else None
 
 
-def _twice(node: Any, edge: int, made: Grads, came: Grads) -> Tensor | None:
+def _twice(_: Any, __: int, dx: Tensor, dy: Tensor) -> Tensor | None:
     """The local derivative counts twice."""
-    dx, dy = made[edge], came[0]
-    if dx is None or dy is None or dx.shape != dy.shape:
-        return None
-    return torch.nan_to_num(dx * (dx / dy))
+    return torch.nan_to_num(dx * (dx / dy)) if dx.shape == dy.shape else None
 
 
-def _turned(node: Any, edge: int, made: Grads, came: Grads) -> Tensor | None:
+def _turned(node: Any, edge: int, dx: Tensor, dy: Tensor) -> Tensor | None:
     """A matrix product with the other matrix as it is, not transposed."""
-    dx, dy = made[edge], came[0]
     other = getattr(node, "_saved_mat2" if edge == 0 else "_saved_self", None)
-    if dx is None or dy is None or other is None or other.ndim < 2:
+    if other is None or other.ndim < 2:
         return None
     try:
         turned = dy @ other if edge == 0 else other @ dy
@@ -136,7 +127,8 @@ class Paths:
         def hook(node: Any, edge: int, change: Change) -> Callable[[Grads, Grads], Grads | None]:
             def changed(made: Grads, came: Grads) -> Grads | None:
                 nonlocal possible
-                dx = change(node, edge, made, came)
+                old, dy = made[edge], came[0]
+                dx = None if old is None or dy is None else change(node, edge, old, dy)
                 if dx is None:
                     possible = False
                     return None
@@ -161,7 +153,9 @@ class Paths:
 
 def _nodes(ends: Sequence[Tensor], leaf: Tensor) -> dict[tuple[str, int], tuple[Any, list[int]]]:
     """(kind, number) -> (node, its edges that lead to the leaf), in the order of the backward pass."""
-    order, seen, leads = [], set(), {}
+    order: list[Any] = []
+    seen: set[Any] = set()
+    leads: dict[Any, list[int]] = {}
     stack: list[tuple[Any, bool]] = [(y.grad_fn, False) for y in ends if y.grad_fn is not None]
     while stack:
         node, done = stack.pop()
