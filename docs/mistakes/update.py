@@ -4,7 +4,8 @@ python docs/mistakes/update.py            rewrite the pages
 python docs/mistakes/update.py --check    exit 1 where a page is out of date
 
 A page's first block of Python is its example, the block of text after it is the report that it prints. In
-docs/mistakes/KIND.md the next block of Python mends it: its lines replace those marked ``# wrong``.
+docs/mistakes/KIND.md the next block of Python mends it: its lines replace those marked ``# wrong``. The
+README shows the beginning of one report.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent.parent
+README, ENTRY = DOCS.parent / "README.md", DOCS / "gradient-checker.md"
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _MULTIPLE = re.compile(r"\S+ × what rounding")
 _WRONG = "  # wrong"
@@ -24,12 +26,19 @@ _WRONG = "  # wrong"
 
 def pages() -> list[Path]:
     """Those with a report."""
-    found = [DOCS / "gradient-checker.md", *sorted((DOCS / "mistakes").glob("*.md"))]
-    return [page for page in found if blocks(page, "text")]
+    return [README, ENTRY, *sorted((DOCS / "mistakes").glob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
     return [m[2] for m in _FENCE.finditer(page.read_text(encoding="utf-8")) if m[1] == language]
+
+
+def printed_by(page: Path) -> tuple[str, Any]:
+    """What the page's example prints, as far as the page shows it, and its report."""
+    if page != README:
+        return run(blocks(page, "python")[0])
+    text, report = printed_by(ENTRY)
+    return "\n\n".join(text.split("\n\n")[:2]) + "\n", report
 
 
 def run(example: str) -> tuple[str, Any]:
@@ -64,7 +73,7 @@ def updated(page: Path) -> str:
     """The page's text with the report that its example prints now."""
     text = page.read_text(encoding="utf-8")
     report = next(m for m in _FENCE.finditer(text) if m[1] == "text")
-    printed, _ = run(blocks(page, "python")[0])
+    printed, _ = printed_by(page)
     if comparable(printed) == comparable(report[2]):
         return text
     return f"{text[: report.start(2)]}{printed}{text[report.end(2) :]}"

@@ -29,7 +29,7 @@ def test_each_kind_has_a_page_that_the_table_links() -> None:
 
 @pytest.mark.parametrize("page", mistakes.pages(), ids=lambda page: page.stem)
 def test_the_report_shown_is_the_one_printed(page: Path) -> None:
-    printed, report = mistakes.run(mistakes.blocks(page, "python")[0])
+    printed, report = mistakes.printed_by(page)
     shown = mistakes.blocks(page, "text")[0]
     assert mistakes.comparable(printed) == mistakes.comparable(shown)
     if page.stem in KINDS:
