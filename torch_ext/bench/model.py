@@ -87,7 +87,8 @@ class Transformer(nn.Module):
         return self.head(self.norm(x))  # type: ignore[no-any-return]
 
 
-SIZES = {"small": (4, 256, 2_000, 64), "full": (12, 768, 30_000, 128)}  # layers, width, vocabulary, length
+# layers, width, vocabulary, length
+SIZES = {"tiny": (2, 8, 16, 4), "small": (4, 256, 2_000, 64), "full": (12, 768, 30_000, 128)}
 BATCH = 2
 
 
@@ -114,26 +115,30 @@ def peak() -> int:
 
 
 def main(mode: str, size: str, right: bool, repeat: int) -> dict[str, Any]:
-    """``mode``: "step", "reference" (a check with one) or "alone" (without)."""
+    """``mode``: "step" alone, or "reference" (a step, and a check with one, in turns) or "alone" (without)."""
     _, _, vocabulary, length = SIZES[size]
     tokens = torch.randint(0, vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(1))
     small = nn.Linear(2, 2)
-    small(torch.zeros(1, 2)).sum().backward()  # loads what a first step loads
-    torch_ext.check(small, (torch.zeros(1, 2),))
+    torch_ext.check(small, (torch.zeros(1, 2),))  # loads what a first check loads
     idle = peak()
     model = made(size, True, right)
     reference = made(size, False) if mode == "reference" else None
-    seconds, report = [], None
-    for _ in range(repeat + (mode == "step")):
+    steps: list[float] = []
+    checks: list[float] = []
+    report = None
+    step(model, tokens)  # the first one is slower
+    for _ in range(repeat):
         start = time.perf_counter()
-        if mode == "step":
-            step(model, tokens)
-        else:
+        step(model, tokens)
+        steps.append(time.perf_counter() - start)
+        if mode != "step":
+            start = time.perf_counter()
             report = torch_ext.check(model, (tokens,), reference)
-        seconds.append(time.perf_counter() - start)
+            checks.append(time.perf_counter() - start)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "seconds": seconds[mode == "step" :],  # the first step is slower
+        "step_seconds": steps,
+        "seconds": checks,
         "bytes": peak() - idle,
         "passed": report is None or report.passed,
         "named": [] if report is None else [f"{f.kind}: {f.where}" for f in report.findings],

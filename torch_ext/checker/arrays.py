@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,3 +118,22 @@ def alike(a: Tensor, b: Tensor, usual: Tensor | None = None, rounding: float = 0
     scale = max(float(x.abs().max()) for x in compared if x.numel())
     bound = 64 * torch.finfo(a.dtype).eps * scale * max(a.numel(), 1) ** 0.5
     return bool((a - b).abs().max() <= bound + 2 * rounding)
+
+
+class Later(Mapping[str, Array]):
+    """Arrays by name, computed when the first one is asked for."""
+
+    def __init__(self, names: Sequence[str], compute: Callable[[], Sequence[Array]]) -> None:
+        self._names, self._compute = names, compute
+        self._made: dict[str, Array] | None = None
+
+    def __getitem__(self, name: str) -> Array:
+        if self._made is None:
+            self._made = dict(zip(self._names, self._compute(), strict=True))
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
