@@ -17,7 +17,7 @@ _LOOSE = 64.0  # a fit has parameters of its own, estimated from rounded numbers
 
 class Step(NamedTuple):
     """One operation of a forward pass, and how its part of the backward pass is changed: ``kind`` and
-    ``number`` (-1: all of that kind), and the argument ``edge`` at which."""
+    ``number`` (-1: all of that kind), and the argument ``edge`` at which (-1: at all)."""
 
     how: str
     kind: str

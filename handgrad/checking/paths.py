@@ -21,7 +21,7 @@ def one_step(case: Case) -> Finding | None:
     if not taken or any(e.analytic[case.name] is None for e, _ in taken):
         return None
     steps = sorted(taken[0][1].steps(), key=lambda s: (s.number < 0, words(s.kind) in _DULL))
-    for how in ("factor", "transpose", "twice", "term"):
+    for how in ("term", "factor", "transpose", "twice"):
         for step in steps:
             if step.how != how:
                 continue
@@ -31,13 +31,31 @@ def one_step(case: Case) -> Finding | None:
     return None
 
 
+def _parts(case: Case, e: Evidence, paths: Paths, step: Step) -> tuple[np.ndarray, np.ndarray] | None:
+    """The gradient without what comes through a step, and with the step changed."""
+    shape = e.truth[case.name].shape
+    without, made = paths.gradient(step._replace(how="term")), paths.gradient(step)
+    if without is None or made is None or without.shape != shape or made.shape != shape:
+        return None
+    return without, made
+
+
 def _other(case: Case, taken: list[tuple[Evidence, Paths]], step: Step) -> Finding | None:
+    """The step changed explains it, up to a number."""
+    fits = []
     for e, paths in taken:
-        made = paths.gradient(step)
-        if made is None or made.shape != e.truth[case.name].shape or not e.explains(case.name, made):
+        parts = _parts(case, e, paths, step)
+        if parts is None:
             return None
-        if e.explains(case.name, e.truth[case.name]):
+        without, made = parts
+        c = _coefficient(e, case.name, without, made - without)
+        if c is None or abs(c) < 1e-6 or e.explains(case.name, e.truth[case.name]):
             return None
+        fits.append(c)
+    if max(fits) - min(fits) > 1e-6 * max(map(abs, fits)):
+        return None
+    if abs(fits[0] - 1) > 1e-6 and sum(e.truth[case.name].size for e, _ in taken) < _LEAST:
+        return None
     word = words(step.kind)
     every = "every " if step.number < 0 else ""
     if step.how == "transpose":
@@ -54,8 +72,17 @@ def _other(case: Case, taken: list[tuple[Evidence, Paths]], step: Step) -> Findi
         case.name,
         f"the gradient of {case.name} is right but for {every}{word}, whose derivative {what}: multiply by "
         "it once on the way back",
-        {"factor": f"the derivative of {word}"},
+        {"factor": f"the derivative of {word}", "coefficient": fits[0]},
     )
+
+
+def _coefficient(e: Evidence, name: str, without: np.ndarray, part: np.ndarray) -> float | None:
+    """c in A = without + c part."""
+    square = float(np.sum(part * part))
+    if square == 0 or not np.isfinite(square):
+        return None
+    c = float(np.sum((e.analytic_or_zero(name) - without) * part) / square)
+    return c if e.explains(name, without + c * part, 1 + abs(c)) else None
 
 
 def _term(case: Case, taken: list[tuple[Evidence, Paths]], step: Step) -> Finding | None:
@@ -66,13 +93,8 @@ def _term(case: Case, taken: list[tuple[Evidence, Paths]], step: Step) -> Findin
         without = paths.gradient(step)
         if without is None or without.shape != t.shape:
             return None
-        part = t - without
-        square = float(np.sum(part * part))
-        if square == 0 or not np.isfinite(square):
-            return None
-        a = e.analytic_or_zero(case.name)
-        c = float(np.sum((a - without) * part) / square)
-        if not e.explains(case.name, without + c * part, 1 + abs(c)) or abs(c - 1) < 1e-9:
+        c = _coefficient(e, case.name, without, t - without)
+        if c is None or abs(c - 1) < 1e-9:
             return None
         fits.append(c)
     if max(fits) - min(fits) > 1e-6 * max(1.0, *map(abs, fits)):

@@ -10,7 +10,17 @@ from itertools import combinations
 import numpy as np
 
 from handgrad.checking import jacobians
-from handgrad.checking.evidence import Case, Evidence, Quantity, given, of, output, placements, true_gradient
+from handgrad.checking.evidence import (
+    Case,
+    Evidence,
+    Quantity,
+    cotangent,
+    given,
+    of,
+    output,
+    placements,
+    true_gradient,
+)
 from handgrad.checking.findings import Finding
 
 _LEAST = 3  # outputs of either kind
@@ -123,6 +133,8 @@ def _signs(case: Case) -> Iterator[tuple[str, Quantity]]:
         (n, given(n), x.shape) for n, x in e0.inputs.items()
     ]
     named += [("the output", output(i), y.shape) for i, y in enumerate(e0.outputs)]
+    if len(e0.cotangents) == 1 and e0.cotangents[0] is not None and e0.cotangents[0].shape == shape:
+        named.append(("grad_output", cotangent, shape))  # clipped, or masked by its own values
     for word, quantity, own in named:
         for place in placements(own, shape):
             for words, test in _TESTS:
@@ -170,6 +182,8 @@ def _size_conditions(case: Case) -> Iterator[tuple[str, Quantity]]:
     e0 = case.wrong[0]
     shape = e0.truth[case.name].shape
     named = [(n, of(p, given(n))) for n, x in e0.inputs.items() for p in placements(x.shape, shape)]
+    if len(e0.cotangents) == 1 and e0.cotangents[0] is not None and e0.cotangents[0].shape == shape:
+        named.append(("grad_output", cotangent))
     for word, quantity in (*named, *_differences(case)):
         for words, condition in _thresholds(case, quantity):
             yield words.replace("x", word), condition
@@ -250,7 +264,7 @@ def _intervals(
 # --- by output ----------------------------------------------------------------------------------
 
 
-def region_of_outputs(case: Case, by_size: bool = False) -> Finding | None:
+def region_of_outputs(case: Case, by_size: bool = False, indices: bool = True) -> Finding | None:
     """What comes from some outputs is wrong: where something that is computed on the way meets a
     condition, such as a sum of inputs."""
     found = jacobians.of(case)
@@ -261,7 +275,7 @@ def region_of_outputs(case: Case, by_size: bool = False) -> Finding | None:
     errors = np.concatenate([np.max(_sizes(r.analytic, r.truth) * ~r.right, axis=1) for r in found])[wrong]
     if wrong.sum() < _LEAST or right.sum() < _LEAST:
         return None
-    tables = [_on_the_way(r.evidence) for r in found]
+    tables = [_on_the_way(r.evidence, indices) for r in found]
     for word in tables[0]:
         if not all(word in t for t in tables):
             continue
@@ -300,10 +314,11 @@ def _composed(
     return test(f(v))
 
 
-def _on_the_way(e: Evidence) -> dict[str, np.ndarray]:
-    """What an output may have been computed from, an element each."""
+def _on_the_way(e: Evidence, indices: bool) -> dict[str, np.ndarray]:
+    """What an output may have been computed from, an element each; with or without whole constants."""
     shape = e.outputs[0].shape
-    own = {n: next((p(x) for p in placements(x.shape, shape)), None) for n, x in e.inputs.items()}
+    counted = {n: x for n, x in e.inputs.items() if indices or n in e.truth or np.any(x % 1)}
+    own = {n: next((p(x) for p in placements(x.shape, shape)), None) for n, x in counted.items()}
     values = {n: x for n, x in own.items() if x is not None} | {"the output": e.outputs[0]}
     made = dict(values)
     with np.errstate(all="ignore"):

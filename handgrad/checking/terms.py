@@ -168,7 +168,7 @@ def missing_term(case: Case) -> Finding | None:
             except (ValueError, IndexError, ZeroDivisionError):
                 break
             square = float(np.sum(v * v))
-            if not np.isfinite(square) or square == 0:
+            if not np.isfinite(square) or square == 0 or _is_noise(v, e, case.name):
                 break
             c = float(np.sum((a - t) * v) / square)
             if not e.explains(case.name, t + c * v, 1 + abs(c)):
@@ -179,6 +179,13 @@ def missing_term(case: Case) -> Finding | None:
         ):
             return _term(case.name, f"the residual is {fits[0]:.4g} times {words}", words, fits[0])
     return None
+
+
+def _is_noise(v: np.ndarray, e: Evidence, name: str) -> bool:
+    """Whether a term is no larger than the rounding of what it is made of: anything is a multiple of that."""
+    return bool(
+        np.max(np.abs(v), initial=0.0) <= 2.0**20 * e.unit * np.max(np.abs(e.truth[name]), initial=0.0)
+    )
 
 
 def _constant(fits: list[float]) -> bool:

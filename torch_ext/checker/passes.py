@@ -391,12 +391,18 @@ class Passes:
                     Finding(
                         "forward",
                         where,
-                        f"{where} is {found.analytic} where the reference gives {found.reference}, at "
-                        f"{list(found.worst_index or ())} on {probe.label} {found.message}",
+                        _another(where, found, probe),
                         {"error": found.max_abs_error, "on": probe.label},
                     )
                 )
                 return
+
+
+def _another(where: str, found: Difference, probe: Probe) -> str:
+    if found.analytic is None:
+        return f"{where} is another one than the reference's on {probe.label}: {found.message}"
+    at = f"at {list(found.worst_index)} " if found.worst_index else ""
+    return f"{where} is {found.analytic:.6g} where the reference gives {found.reference:.6g}, {at}on {probe.label}"
 
 
 def _agree(limits: Sequence[Limit], results: Sequence[Array | None]) -> bool:

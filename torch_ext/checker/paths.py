@@ -103,6 +103,12 @@ class Paths:
             for edge in edges
             for how in _CHANGES
         ]
+        found += [
+            Step(how, kind, number, -1)  # both factors of x · x
+            for (kind, number), (_, edges) in self.nodes.items()
+            if len(edges) > 1 and kind not in _PLAIN
+            for how in _CHANGES
+        ]
         kinds = Counter(kind for kind, _ in self.nodes)
         found += [
             Step(how, kind, -1, edge)
@@ -116,9 +122,11 @@ class Paths:
     def gradient(self, step: Step | None = None) -> np.ndarray | None:
         """The gradient with a step changed; None where it cannot be."""
         chosen = [
-            (node, step.edge)
+            (node, edge)
             for (kind, number), (node, edges) in self.nodes.items()
-            if step is not None and kind == step.kind and step.number in (number, -1) and step.edge in edges
+            if step is not None and kind == step.kind and step.number in (number, -1)
+            for edge in edges
+            if step.edge in (edge, -1)
         ]
         if step is not None and not chosen:
             return None

@@ -135,6 +135,8 @@ def probes(around: Around) -> Iterator[Probe]:
     if len(variables) > 1:  # one at a kink, the others anywhere
         for name in list(variables)[:4]:
             yield Probe(f"{name} of whole numbers", made({**usual, name: kinks}), dict(constants), True)
+            words = f"{name} that overflows naive formulas"
+            yield Probe(words, made({**usual, name: overflowing}), dict(constants), True)
     yield from _other_indices(around, lambda: made(usual), g)
     for i, c in constants.items():
         if isinstance(c, int):  # a flag, a stride, a padding

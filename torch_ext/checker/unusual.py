@@ -15,6 +15,7 @@ from torch_ext.checker.budget import Budget
 from torch_ext.checker.passes import Pass
 from torch_ext.checker.subject import Result, Subject, Variables
 from torch_ext.checker.truth import Truth, sentence
+from torch_ext.limits import Scale, extent
 
 _STATE = (
     "differs from one call to the next on the same inputs: it depends on a state that is kept, or on random "
@@ -247,7 +248,12 @@ def _differing(a: Result, b: Result, usual: Pass | None = None) -> list[str]:
 
 
 def _rounding(first: Pass, name: str) -> float:
-    return float(np.max(first.evidence.allowed[name], initial=0.0))
+    """What another order of summation may change where all terms cancel: see :class:`Scale`."""
+    e = first.evidence
+    x = e.inputs[name]
+    scale = Scale.of(e.cotangents, e.outputs, [*e.inputs.values(), *e.outputs])
+    unseen = 4 * e.unit * scale.loss / extent(x) if x.size else np.zeros(1)
+    return float(np.max(e.allowed[name], initial=0.0) + np.max(unseen))
 
 
 def _strided(d: Tensor) -> Tensor:
