@@ -112,6 +112,9 @@ def _term(case: Case, taken: list[tuple[Evidence, Paths]], step: Step) -> Findin
         kind, text = "sign", f"has the opposite sign in what comes through {every}{word}"
     elif abs(c - 2) < 1e-6:
         kind, text = "missing-term", f"counts twice what comes through {every}{word}"
+    elif word in _DULL:
+        text = f"counts {c:.6g} times what comes through {every}{word}: a path too many or too few"
+        kind = "missing-term"
     else:
         kind, text = (
             "missing-factor",

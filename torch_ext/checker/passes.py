@@ -402,7 +402,8 @@ def _another(where: str, found: Difference, probe: Probe) -> str:
     if found.analytic is None:
         return f"{where} is another one than the reference's on {probe.label}: {found.message}"
     at = f"at {list(found.worst_index)} " if found.worst_index else ""
-    return f"{where} is {found.analytic:.6g} where the reference gives {found.reference:.6g}, {at}on {probe.label}"
+    values = f"{found.analytic:.6g} where the reference gives {found.reference:.6g}"
+    return f"{where} is {values}, {at}on {probe.label}"
 
 
 def _agree(limits: Sequence[Limit], results: Sequence[Array | None]) -> bool:

@@ -41,7 +41,7 @@ def _as_it_came(_: Any, __: int, dx: Tensor, dy: Tensor) -> Tensor | None:
 
 def _twice(_: Any, __: int, dx: Tensor, dy: Tensor) -> Tensor | None:
     """The local derivative counts twice."""
-    return torch.nan_to_num(dx * (dx / dy)) if dx.shape == dy.shape else None
+    return dx * torch.where(dy == 0, 0, dx / dy) if dx.shape == dy.shape else None
 
 
 def _turned(node: Any, edge: int, dx: Tensor, dy: Tensor) -> Tensor | None:
@@ -69,6 +69,13 @@ _CHANGES: Mapping[str, Change] = {
     "twice": _twice,
     "transpose": _turned,
 }
+# what mixes elements has no derivative that is a factor
+_MIXING = ("softmax", "norm", "cum", "mm", "conv", "prod", "sort", "fft", "linalg", "attention")
+
+
+def _possible(kind: str) -> list[str]:
+    mixing = any(word in kind.lower() for word in _MIXING)
+    return [how for how in _CHANGES if not (mixing and how in ("factor", "twice"))]
 
 
 class Paths:
@@ -101,13 +108,13 @@ class Paths:
             for (kind, number), (_, edges) in self.nodes.items()
             if kind not in _PLAIN
             for edge in edges
-            for how in _CHANGES
+            for how in _possible(kind)
         ]
         found += [
             Step(how, kind, number, -1)  # both factors of x · x
             for (kind, number), (_, edges) in self.nodes.items()
             if len(edges) > 1 and kind not in _PLAIN
-            for how in _CHANGES
+            for how in _possible(kind)
         ]
         kinds = Counter(kind for kind, _ in self.nodes)
         found += [
@@ -115,7 +122,7 @@ class Paths:
             for kind, count in kinds.items()
             if count > 1 and kind not in _PLAIN
             for edge in sorted({e for (k, _), (_, edges) in self.nodes.items() if k == kind for e in edges})
-            for how in _CHANGES
+            for how in _possible(kind)
         ]
         return found
 
