@@ -48,6 +48,9 @@ def _other(case: Case, taken: list[tuple[Evidence, Paths]], step: Step) -> Findi
         if parts is None:
             return None
         without, made = parts
+        t = e.truth[case.name]
+        if np.max(np.abs(made - t), initial=0.0) <= 1e-6 * np.max(np.abs(t), initial=0.0):
+            return None  # it makes no difference
         c = _coefficient(e, case.name, without, made - without)
         if c is None or abs(c) < 1e-6 or e.explains(case.name, e.truth[case.name]):
             return None

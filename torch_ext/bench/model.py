@@ -115,7 +115,7 @@ def peak() -> int:
 
 
 def main(mode: str, size: str, right: bool, repeat: int) -> dict[str, Any]:
-    """``mode``: "step" alone, or "reference" (a step, and a check with one, in turns) or "alone" (without)."""
+    """``mode``: "step" alone, or, in turns with a check, "reference" (with one) or "alone" (without)."""
     _, _, vocabulary, length = SIZES[size]
     tokens = torch.randint(0, vocabulary, (BATCH, length), generator=torch.Generator().manual_seed(1))
     small = nn.Linear(2, 2)

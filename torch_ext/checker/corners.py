@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,23 +23,43 @@ _DIRECTIONS = 8  # in which a point is moved to see its kinks
 _STEPS = ((2.0**-22, 2.0**-30), (2.0**-22, 2.0**-30), (2.0**-36, 2.0**-43))
 
 
-def one_sided(truth: Truth, probe: Probe, name: str, wide: Cotangents, seed: int) -> tuple[Array, Array]:
-    """The least and the largest gradient very near this point: apart only at a kink.
-
-    A sum over many kinks takes more values than some steps to the sides show: k of them spread like
-    sqrt(k), and reach as far as k. There the range is taken wider by that much.
-    """
+def around(truth: Truth, probe: Probe, wide: Cotangents, seed: int) -> list[dict[str, Array]]:
+    """The gradients at this point, and at some very near it."""
     g = torch.Generator().manual_seed(seed)
-    here = truth(probe.variables, wide, probe.constants, torch.float64)[1][name]
-    seen = [here]
+    seen = [truth(probe.variables, wide, probe.constants, torch.float64)[1]]
     for _ in range(_DIRECTIONS):
         step = {n: 1e-9 * (1 + v.abs()) * normal(v, g) for n, v in probe.variables.items()}
         for side in (1, -1):
             moved = {n: v + side * step[n] for n, v in probe.variables.items()}
             try:
-                seen.append(truth(moved, wide, probe.constants, torch.float64)[1][name])
+                seen.append(truth(moved, wide, probe.constants, torch.float64)[1])
             except Exception:
                 continue
+    return seen
+
+
+class Beside:
+    """What is computed once for all gradients of a pass, where one of them is in doubt."""
+
+    def __init__(self, truth: Truth, probe: Probe, wide: Cotangents, seed: int) -> None:
+        self.truth, self.probe, self.wide, self.seed = truth, probe, wide, seed
+
+    @cached_property
+    def around(self) -> list[dict[str, Array]]:
+        return around(self.truth, self.probe, self.wide, self.seed)
+
+    @cached_property
+    def approximations(self) -> dict[str, Array]:
+        return approximations(self.truth, self.probe, self.wide)
+
+
+def one_sided(seen: Sequence[Array], probe: Probe) -> tuple[Array, Array]:
+    """The least and the largest gradient of those ``seen`` :func:`around` a point: apart only at a kink.
+
+    A sum over many kinks takes more values than some steps to the sides show: k of them spread like
+    sqrt(k), and reach as far as k. There the range is taken wider by that much.
+    """
+    here = seen[0]
     low, high = np.fmin.reduce(seen), np.fmax.reduce(seen)
     size = high - low
     several = np.sum(np.diff(np.sort(seen, axis=0), axis=0) > 1e-6 * size, axis=0) > 2
@@ -125,19 +147,16 @@ def kink_noise(
                 limit.refined = lambda refined=refined, more=more: np.maximum(refined(), more)
 
 
-def approximation(truth: Truth, probe: Probe, name: str, wide: Cotangents) -> Array:
-    """How far the truth is from its formula, where PyTorch's own functions approximate: see :mod:`exact`."""
-    here = truth(probe.variables, wide, probe.constants, torch.float64)[1][name]
-    if truth.numerical:
-        return np.zeros_like(here)
-    try:
-        with exact():
-            there = truth(probe.variables, wide, probe.constants, torch.float64)[1][name]
-    except Exception:
-        return np.zeros_like(here)
+def approximations(truth: Truth, probe: Probe, wide: Cotangents) -> dict[str, Array]:
+    """How far each truth is from its formula, where PyTorch's own functions approximate: see :mod:`exact`."""
+    here = truth(probe.variables, wide, probe.constants, torch.float64)[1]
+    there = here
+    if not truth.numerical:
+        with suppress(Exception), exact():
+            there = truth(probe.variables, wide, probe.constants, torch.float64)[1]
     with np.errstate(all="ignore"):
-        moved = np.abs(there - here)
-    return np.where(np.isfinite(moved), moved, 0.0)
+        moved = {n: np.abs(there[n] - here[n]) for n in here}
+    return {n: np.where(np.isfinite(d), d, 0.0) for n, d in moved.items()}
 
 
 def own_formula(

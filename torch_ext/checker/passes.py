@@ -30,7 +30,7 @@ from torch_ext.checker.arrays import (
     lowest,
     tensor,
 )
-from torch_ext.checker.corners import approximation, bounded_nearby, kink_noise, one_sided, own_formula
+from torch_ext.checker.corners import Beside, bounded_nearby, kink_noise, one_sided, own_formula
 from torch_ext.checker.domains import strict
 from torch_ext.checker.meaning import broadcasts
 from torch_ext.checker.paths import Paths
@@ -262,8 +262,9 @@ class Passes:
             )
         else:
             bounds = {n: each[count + i] for i, n in enumerate(names)}
+            beside = Beside(self.truth, probe, wide, self.seed)
             differences = {
-                n: self._difference(probe, bounds[n], analytic[n], n, wide, precise) for n in names
+                n: self._difference(probe, bounds[n], analytic[n], n, wide, precise, beside) for n in names
             }
             self._outputs(probe, result, each[:count])
             truths = {n: _due(b.truth) for n, b in bounds.items()}
@@ -300,7 +301,14 @@ class Passes:
         }
 
     def _difference(
-        self, probe: Probe, limit: Limit, a: Array | None, name: str, wide: list[Tensor | None], dtype: str
+        self,
+        probe: Probe,
+        limit: Limit,
+        a: Array | None,
+        name: str,
+        wide: list[Tensor | None],
+        dtype: str,
+        beside: Beside,
     ) -> Difference:
         found = limit.judge(a)
         if found is None or found.passed:
@@ -315,7 +323,7 @@ class Passes:
                 self.truth, self.subject, probe, name, wide, dtype
             )
             found = compare(a, truth, limit.allowed, precision(dtype))
-        limit.allowed = _due(limit.allowed) + approximation(self.truth, probe, name, wide)
+        limit.allowed = _due(limit.allowed) + beside.approximations[name]
         if self._extreme(probe):  # how large the values on the way are is not known: what is gross counts
             limit.allowed = limit.allowed + _GROSS * float(np.max(np.abs(truth), initial=0.0))
         found = compare(a, truth, limit.allowed, precision(dtype))
@@ -326,7 +334,7 @@ class Passes:
             limit.allowed = _due(limit.allowed) + np.where(pole, 2.0**-20 * np.abs(truth), 0.0)
             found = compare(a, truth, limit.allowed, precision(dtype))
         if self.truth.native:  # without a reference, all that lies between is right at a kink
-            low, high = one_sided(self.truth, probe, name, wide, self.seed)
+            low, high = one_sided([each[name] for each in beside.around], probe)
             bound = _due(limit.allowed)
             inside = np.clip(a, low - bound, high + bound)
             limit.truth = np.where((low < high) & (inside == a), a, truth)
