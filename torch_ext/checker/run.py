@@ -50,7 +50,7 @@ def check(
     seed        fixes every random number: the same seed gives the same report
     probes      also try other inputs of the same shapes and kinds (default)
     budget      forward passes that a right target and its reference may take, at least 1; the inputs given
-                are looked at in any case. Without one: as many as there is to try for small inputs, 38 from
+                are looked at in any case. Without one: as many as there is to try for small inputs, 32 from
                 2,000 elements on, 10 from a million on. A module of a million parameters is checked by
                 three steps of its own, and each kind of layer in it alone
 

@@ -74,6 +74,7 @@ class Watch(Recorder):
         self.leaves = {}
         self.tensors.clear()
         self.layers.of.clear()
+        self.layers.entered = None  # else the memory of a step waits for the collector of cycles
 
     @property
     def blamed(self) -> list[str]:
