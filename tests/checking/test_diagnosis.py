@@ -84,7 +84,7 @@ MISTAKES: dict[str, tuple[str, Gradient]] = {
     "ones for grad_output": ("missing-factor", lambda dy, x, w: product(np.ones_like(dy), x, w)),
     "in 16 bits": ("dtype", lambda dy, x, w: product(dy, x, w).astype(np.float16).astype(float)),
     "a decay": ("missing-term", lambda dy, x, w: product(dy, x, w) + 0.1 * x),
-    "two outputs left out": ("missing-sum", lambda dy, x, w: product(dy * (np.arange(5) < 3), x, w)),
+    "two outputs left out": ("missing-term", lambda dy, x, w: product(dy * (np.arange(5) < 3), x, w)),
     "constant": ("offset", lambda dy, x, w: product(dy, x, w) + 0.125),
     "no derivative": ("missing-factor", lambda dy, x, w: dy @ w.T),
     "a mean": ("missing-term", lambda dy, x, w: product(dy, x, w) - np.mean(product(dy, x, w))),
