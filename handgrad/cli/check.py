@@ -40,6 +40,18 @@ DTYPES = ("float64", "float32", "bfloat16", "float16", "complex128", "complex64"
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**31), help="Fixes every random number."
 )
+@click.option("--second-order", is_flag=True, help="Also check second derivatives (double backward).")
+@click.option("--forward-mode", is_flag=True, help="Also check forward mode (jvp).")
+@click.option(
+    "--transform",
+    "transforms",
+    multiple=True,
+    metavar="NAME",
+    help="Also compare with results under vmap, compile, grad or batched; once for each.",
+)
+@click.option(
+    "--tolerance", default=1.0, show_default=True, type=float, help="Factor on what rounding explains."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
     target: str,
@@ -48,6 +60,10 @@ def command(
     source: str | None,
     reference: str | None,
     seed: int,
+    second_order: bool,
+    forward_mode: bool,
+    transforms: tuple[str, ...],
+    tolerance: float,
     as_json: bool,
 ) -> None:
     """Check the gradient of a function of your own, and name the mistake where it is wrong.
@@ -73,6 +89,10 @@ def command(
         inputs,
         None if reference is None else _callable(_load(reference, "reference")),
         seed=seed,
+        second_order=second_order,
+        forward_mode=forward_mode,
+        transforms=transforms,
+        tolerance=tolerance,
     )
     click.echo(
         json.dumps(report.to_dict(), ensure_ascii=False, indent=1) if as_json else to_text(report).rstrip()

@@ -31,6 +31,14 @@ class Wrong(Cube):
         return 2 * x**2 * g
 
 
+class Cut(Cube):
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * g
+
+
 class Layer(torch.nn.Linear):
     def __init__(self):
         super().__init__(3, 2)
@@ -89,9 +97,22 @@ def test_inputs_from_a_function_and_from_a_file(run, tmp_path):
     assert run("Cube", "--inputs", "inputs.pt").exit_code == 0
 
 
+def test_options_beyond_the_first_derivative(run):
+    more = ["--second-order", "--transform", "batched", "--transform", "vmap", "--tolerance", "2"]
+    result = run("Cube", "--shape", "4,3", *more)
+    assert result.exit_code == 0, result.output
+    assert "no setup_context" in result.output
+    result = run("Cut", "--shape", "4,3", *more, "--json")
+    assert result.exit_code == 1, result.output
+    assert [f["details"].get("order") for f in json.loads(result.output)["findings"]] == [2, 2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["Cube", "--shape", "3", "--forward-mode"], "jvp"),
+        (["Cube", "--shape", "3", "--tolerance", "0"], "above 0"),
+        (["Cube", "--shape", "3", "--transform", "jit"], "'vmap', 'compile'"),
         (["Cube"], "a check needs inputs"),
         (["Cube", "--shape", "3,a"], "whole numbers"),
         (["Cubes", "--shape", "3"], "must exist in its module"),
