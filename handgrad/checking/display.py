@@ -72,7 +72,9 @@ def verdict(report: CheckReport) -> str:
         parts.append(f"{len(wrong)} of {count(n, 'gradient')} wrong: {listing(wrong)}")
     others: dict[str, list[str]] = {}
     for f in report.findings:
-        if f.where not in wrong:
+        if f.beyond:
+            others.setdefault(f"{f.beyond} is wrong: {{}}", []).append(f.where)
+        elif f.where not in wrong:
             others.setdefault(_OTHER.get(f.kind, "something wrong with {}"), []).append(f.where)
     parts += [words.format(listing(list(dict.fromkeys(where)))) for words, where in others.items()]
     return f"{name}: {'; '.join(parts)}"
@@ -115,12 +117,13 @@ def _evidence(details: Mapping[str, Any], message: str) -> str:
 
 def _blamed(diff: GradientDiff, report: CheckReport) -> bool:
     """Whether something is wrong with this gradient: its values, or what a finding says of it."""
-    return not diff.passed or any(f.where == diff.name for f in report.findings)
+    return not diff.passed or any(f.where == diff.name and not f.beyond for f in report.findings)
 
 
 def _kinds(diff: GradientDiff, report: CheckReport) -> str:
     """What the findings call it."""
-    return ", ".join(dict.fromkeys(f.kind for f in report.findings if f.where == diff.name)) or diff.diagnosis
+    own = (f.kind for f in report.findings if f.where == diff.name and not f.beyond)
+    return ", ".join(dict.fromkeys(own)) or diff.diagnosis
 
 
 def _measured(diff: GradientDiff) -> bool:

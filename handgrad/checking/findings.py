@@ -30,6 +30,15 @@ class Finding:
     def __post_init__(self) -> None:
         assert self.kind in KINDS, self.kind
 
+    @property
+    def beyond(self) -> str:
+        """What is wrong, where it is not the first derivative as it is usually computed; else ""."""
+        if self.details.get("order") == 2:
+            return "the second derivative"
+        if self.details.get("mode") == "forward":
+            return "forward mode"
+        return f"the result under {self.details['transform']}" if "transform" in self.details else ""
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "kind": self.kind,

@@ -127,6 +127,7 @@ def test_a_wrong_double_backward_is_found(function: Any, kinds: set[str], dtype:
     assert finding.details["order"] == 2
     assert all(d.passed for d in report.diffs)
     assert "double backward" in str(report)
+    assert "the second derivative is wrong: x" in str(report)
 
 
 def test_a_pair_is_differentiated_twice() -> None:

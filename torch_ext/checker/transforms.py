@@ -61,7 +61,7 @@ def _compared(first: Pass, name: str, how: str, usual: Result, got: Result) -> F
         )
         if not same:
             where = f"output {i}" if several else "the output"
-            return Finding("forward", where, f"{where} is another one {how} than without", details)
+            return Finding("unknown", where, f"{where} is another one {how} than without", details)
     missing = [n for n, dx in usual.gradients.items() if (dx is None) != (got.gradients[n] is None)]
     for n in missing:
         there, here = usual.gradients[n], got.gradients[n]
