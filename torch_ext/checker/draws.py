@@ -94,10 +94,6 @@ def domain(x: Tensor, closed: bool = False) -> str:
     return "unit" if high < 1 or (high == 1 and closed) else "positive"
 
 
-def is_positive(x: Tensor) -> bool:
-    return not x.is_complex() and bool(x.numel()) and bool((x > 0).all())
-
-
 def is_definite(x: Tensor) -> bool:
     """Whether these are symmetric matrices, larger than 1 × 1, that have a Cholesky factor."""
     if x.ndim < 2 or x.shape[-1] != x.shape[-2] or x.shape[-1] < 2 or not bool(torch.isfinite(x).all()):

@@ -33,7 +33,6 @@ from torch_ext.checker.arrays import (
 )
 from torch_ext.checker.corners import Beside, bounded_nearby, kink_noise, one_sided, own_formula
 from torch_ext.checker.domains import strict
-from torch_ext.checker.draws import is_positive
 from torch_ext.checker.meaning import broadcasts
 from torch_ext.checker.paths import Paths
 from torch_ext.checker.probes import GROWTH, Probe
@@ -211,13 +210,10 @@ class Passes:
             near = bounded_nearby(self.truth, probe, wide, result, exact[count:], self.seed)
             exact[count:] = near
         analytic: dict[str, Array | None] = {}
-        beyond = self._beyond_domain(probe)
         for i, n in enumerate(names):  # where the truth itself is not finite, there is nothing to say
             a = gradient_array(result.gradients[n], exact[count + i])
             if probe.end and a is not None and a.shape == exact[count + i].shape:
                 a = np.where(np.isnan(a), a, exact[count + i])
-            if beyond and a is not None and a.shape == exact[count + i].shape:
-                a = np.where(np.isfinite(a), a, exact[count + i])
             analytic[n], exact[count + i] = comparable(a, exact[count + i])
         truth = Results([*exact[:count]], [*exact[count:]])
         if not all(np.all(np.isfinite(t)) for t in exact) or self._other_meaning(
@@ -349,17 +345,6 @@ class Passes:
             limit.truth = np.where((low < high) & (inside == a), a, truth)
             return compare(a, limit.truth, bound, precision(dtype))
         return found
-
-    def _beyond_domain(self, probe: Probe) -> bool:
-        """Whether a variable is 0 or negative somewhere that is positive throughout where it is given: what
-        is not finite there says nothing."""
-        if not self.seen:
-            return False
-        given = self.seen[0].probe.variables
-        return any(
-            v.shape == given[n].shape and is_positive(given[n]) and not is_positive(v)
-            for n, v in probe.variables.items()
-        )
 
     def _extreme(self, probe: Probe) -> bool:
         def largest(p: Probe) -> float:
