@@ -82,8 +82,8 @@ class Score:
         planted = len(self.planted)
         share = f" ({100 * self.named / planted:.1f} %)" if planted else ""
         return (
-            f"{self.found} of {planted} planted mistakes found, {self.named}{share} named rightly by the first "
-            f"finding; {self.alarms} false alarms in {len(self.correct)} correct cases"
+            f"{self.found} of {planted} planted mistakes found, {self.named}{share} named rightly by the "
+            f"first finding; {self.alarms} false alarms in {len(self.correct)} correct cases"
         )
 
 
@@ -217,8 +217,8 @@ def markdown(scores: dict[str, Score]) -> str:
     lines = [
         "# The checker checked",
         "",
-        "Made by `python -m handgrad.checking.selftest --report reports/selftest.md`. A mistake is named rightly",
-        "where the first finding has its kind, or another that an expert accepts for it.",
+        "Made by `python -m handgrad.checking.selftest --report reports/selftest.md`. A mistake is named",
+        "rightly where the first finding has its kind, or another that an expert accepts for it.",
         "",
         tabulate(rows, head, tablefmt="github"),
         "",
