@@ -33,6 +33,13 @@ class Limit:
     ) -> None:
         self.truth, self.allowed, self.dtype, self.refined = truth, allowed, dtype, refined
 
+    def widen(self, factor: float) -> None:
+        """Allow ``factor`` times as much."""
+        if self.allowed is None or factor == 1:
+            return
+        self.allowed, refined = factor * self.allowed, self.refined
+        self.refined = None if refined is None else lambda: factor * refined()
+
     def judge(self, computed: np.ndarray | None) -> Difference | None:
         """The comparison; None where there is nothing to compare (no gradient, and none is due)."""
         if self.truth is None:

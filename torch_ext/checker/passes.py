@@ -61,8 +61,8 @@ class Pass:
 class Passes:
     """All that was seen: ``seen``, what each backward itself did (``raw``), and findings on outputs."""
 
-    def __init__(self, subject: Subject, truth: Truth, seed: int) -> None:
-        self.subject, self.truth, self.seed = subject, truth, seed
+    def __init__(self, subject: Subject, truth: Truth, seed: int, tolerance: float = 1.0) -> None:
+        self.subject, self.truth, self.seed, self.tolerance = subject, truth, seed, tolerance
         self.names = list(subject.variables)
         self.low = lowest({n: v.dtype for n, v in subject.variables.items()})
         self.seen: list[Pass] = []
@@ -242,6 +242,8 @@ class Passes:
                 scale=Scale.of(values[len(names) :], truth.outputs, [*values, *truth.outputs]),
                 draws=draws,
             )
+            for limit in made:
+                limit.widen(self.tolerance)
             for n, limit in zip(names, made[count:], strict=True):
                 if self.truth.numerical:
                     limit.allowed, limit.refined = _due(limit.allowed) + 4 * errors[n], None
@@ -323,7 +325,7 @@ class Passes:
         if limit.refined is not None:
             limit.allowed = limit.refined()
         elif dtype != "float64":
-            limit.allowed = _due(limit.allowed) + own_formula(
+            limit.allowed = _due(limit.allowed) + self.tolerance * own_formula(
                 self.truth, self.subject, probe, name, wide, dtype
             )
             found = compare(a, truth, limit.allowed, precision(dtype))

@@ -16,11 +16,14 @@ from torch_ext.checker.guard import undisturbed
 from torch_ext.checker.inputs import require_variables, varies, whole_number
 from torch_ext.checker.kinks import at_kinks
 from torch_ext.checker.naming import wrong_layers
+from torch_ext.checker.options import Options
+from torch_ext.checker.orders import Checked, forward_mode, second_order
 from torch_ext.checker.passes import Passes
 from torch_ext.checker.probes import Probe
 from torch_ext.checker.recorder import BackwardRaises
 from torch_ext.checker.remarks import notes, raised
 from torch_ext.checker.subject import Subject
+from torch_ext.checker.transforms import transformed
 from torch_ext.checker.truth import Truth
 from torch_ext.checker.unusual import along_directions, layouts, partial, repeated
 from torch_ext.checker.verdict import verdict
@@ -38,6 +41,10 @@ def check(
     seed: int = 0,
     probes: bool = True,
     budget: int | None = None,
+    second_order: bool = False,
+    forward_mode: bool = False,
+    transforms: Sequence[str] = (),
+    tolerance: float = 1.0,
 ) -> CheckReport:
     """Compare the gradients of ``target`` with their truth, and name the mistake where they differ.
 
@@ -53,6 +60,12 @@ def check(
                 are looked at in any case. Without one: as many as there is to try for small inputs, 32 from
                 2,000 elements on, 10 from a million on. A module of a million parameters is checked by
                 three steps of its own, and each kind of layer in it alone
+    second_order    also check double backward: the gradient of <v, Jᵀu> with respect to the inputs and to
+                the incoming gradient u, through the target's own backward
+    forward_mode    also check forward mode: J v of the target's ``jvp``
+    transforms  also compare with results under "vmap", "compile" (eager backend), "grad" (torch.func.vjp)
+                and "batched" (is_grads_batched of torch.autograd.grad), any of them
+    tolerance   a factor above 0 on what rounding explains
 
     Nothing of the caller's is changed: inputs, ``.grad``, modules and tensors that the target reaches,
     random state, PyTorch's modes. PyTorch's, Python's and NumPy's global generators are seeded alike for
@@ -62,17 +75,26 @@ def check(
     seed = whole_number("seed", seed, 0, 2**62)
     budget = None if budget is None else whole_number("budget", budget, 1, 2**62)
     require(isinstance(probes, bool), "probes is True or False", repr(probes), "give one of them")
+    options = Options.of(second_order, forward_mode, transforms, tolerance)
     with undisturbed(target, reference, *(inputs if isinstance(inputs, tuple | list) else ())):
-        return _checked(target, inputs, reference, seed, probes, budget)
+        return _checked(target, inputs, reference, seed, probes, budget, options)
 
 
 def _checked(
-    target: Any, inputs: Sequence[Any], reference: Any, seed: int, probing: bool, budget: int | None
+    target: Any,
+    inputs: Sequence[Any],
+    reference: Any,
+    seed: int,
+    probing: bool,
+    budget: int | None,
+    options: Options,
 ) -> CheckReport:
     def alone(layer: Any, its_inputs: Sequence[Any], its_reference: Any) -> CheckReport:
-        return _checked(layer, its_inputs, its_reference, seed, probing, budget)
+        first = Options(tolerance=options.tolerance)
+        return _checked(layer, its_inputs, its_reference, seed, probing, budget, first)
 
     if is_whole(target):
+        options.require_none()
         return check_whole(target, inputs, reference, seed, alone)
     subject = Subject(target, inputs, seed)
     require_variables(list(subject.variables), inputs)
@@ -85,7 +107,7 @@ def _checked(
         for i, (n, x) in enumerate(zip(subject.argument_names, subject.arguments, strict=True))
         if n not in subject.variables and varies(x)
     }
-    passes = Passes(subject, truth, seed)
+    passes = Passes(subject, truth, seed, options.tolerance)
     given = Probe("the inputs given", {n: widened(v) for n, v in subject.variables.items()}, constants)
     left = Budget([subject] if reference is None else [subject, truth.subject], given, budget)
     try:
@@ -110,7 +132,26 @@ def _checked(
     found += partial(subject, exact, left)
     found += [] if passes.raised is None else [passes.raised]
     layers = wrong_layers(passes, reference, alone)
-    return replace(verdict(passes, [*found, *passes.found], layers), notes=notes(passes))
+    report = replace(verdict(passes, [*found, *passes.found], layers), notes=notes(passes))
+    return _beyond(report, passes, options, left)
+
+
+def _beyond(report: CheckReport, passes: Passes, options: Options, left: Budget) -> CheckReport:
+    """What is checked on request, after the first derivative."""
+    beyond = options.second_order or options.forward_mode or options.transforms
+    if beyond and any(f.kind == "nondeterministic" for f in report.findings):
+        note = "the first derivative is not deterministic: nothing beyond it is checked"
+        return replace(report, notes=(*report.notes, note))
+    right = [d.name for d in report.diffs if d.passed]
+    checked: list[Checked] = []
+    if options.second_order:
+        checked.append(second_order(passes, right, left))
+    if options.forward_mode:
+        checked.append(forward_mode(passes, left))
+    checked += [transformed(passes, name) for name in options.transforms]
+    findings = [f for found, _ in checked for f in found]
+    more = [n for _, said in checked for n in said]
+    return replace(report, findings=(*report.findings, *findings), notes=(*report.notes, *more))
 
 
 def _matched(reference: Subject, target: Subject) -> Subject:

@@ -75,7 +75,7 @@ class Subject:
     def _call(self, variables: Variables, constants: Mapping[int, Any] | None, dtype: Any) -> list[Any]:
         self.passes += 1
         with same_random_numbers(self.seed), self._in(dtype):
-            arguments = self._arguments(variables, constants, dtype)
+            arguments = self.arguments_at(variables, constants, dtype)
             if self.pair is not None:
                 return listed(self._forward(arguments)[0], self.what, nested=False)
             if self.module is None:
@@ -113,7 +113,10 @@ class Subject:
         )
         return made
 
-    def _arguments(self, variables: Variables, constants: Mapping[int, Any] | None, dtype: Any) -> list[Any]:
+    def arguments_at(
+        self, variables: Variables, constants: Mapping[int, Any] | None, dtype: Any
+    ) -> list[Any]:
+        """All arguments of a call, in their order."""
         given = dict(enumerate(self.arguments)) | dict(constants or {})
         return [
             variables[name] if name in variables else _cast(_copied(given[i]), dtype)
@@ -204,7 +207,7 @@ class Subject:
         seed: int,
     ) -> Result:
         copies = {n: v.detach().clone() for n, v in variables.items()}
-        arguments = self._arguments(copies, constants, dtype)
+        arguments = self.arguments_at(copies, constants, dtype)
         before = {n: v.clone() for n, v in copies.items()}
         recorder = Recorder(copies, before)
         self.passes += 1 if between is None else 2
@@ -213,7 +216,7 @@ class Subject:
             outputs = listed(output, nested=False)
             recorder.after_forward()
             if between is not None:
-                self._forward(self._arguments({n: v.clone() for n, v in between.items()}, constants, dtype))
+                self._forward(self.arguments_at({n: v.clone() for n, v in between.items()}, constants, dtype))
             dys = list(cotangents(outputs) if callable(cotangents) else cotangents)
             kept = recorder.keep(residuals, dys)
             dy = tuple(dys) if isinstance(output, tuple | list) else dys[0]

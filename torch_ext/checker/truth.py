@@ -128,7 +128,7 @@ class Truth:
             return
         # a kink may lie at the inputs given, where both are right: so elsewhere, too, before it is believed
         self.numerical = all(
-            self._disagrees(_shrunk(variables, g, part), cotangents, constants, g) for part in (0, 0.02, 0.05)
+            self._disagrees(shrunk(variables, g, part), cotangents, constants, g) for part in (0, 0.02, 0.05)
         )
 
     def _require_float64(self, variables: Mapping[str, Tensor], constants: Mapping[int, Any]) -> None:
@@ -227,7 +227,7 @@ class Truth:
         return None if found is None else (found.value, found.error)
 
 
-def _shrunk(variables: Mapping[str, Tensor], g: torch.Generator, part: float) -> dict[str, Tensor]:
+def shrunk(variables: Mapping[str, Tensor], g: torch.Generator, part: float) -> dict[str, Tensor]:
     """Every element shrunk by its own random fraction, up to a ``part``; zeros become as small as that."""
     if not part:
         return dict(variables)

@@ -33,7 +33,7 @@ _DIRECTIONS = 4
 
 def repeated(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
     """The same call again, and once with another call between its forward and its backward pass."""
-    variables, cotangents = _as_first(first)
+    variables, cotangents = as_first(first)
     others = {n: v * 0.5 + 0.25 for n, v in variables.items()}
     for i, (between, words) in enumerate(((None, _STATE), (None, _STATE), (others, _OVERWRITTEN))):
         if not left.allows(2):
@@ -49,7 +49,7 @@ def repeated(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
             )
         except Exception:
             continue
-        differing = _differing(first.result, other)
+        differing = differing_gradients(first.result, other)
         if differing:
             return [Finding("nondeterministic", n, f"the gradient of {n} {words}") for n in differing[:1]]
     return []
@@ -57,7 +57,7 @@ def repeated(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
 
 def layouts(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
     """Incoming gradients laid out in memory in other ways give the same as plain ones."""
-    variables, plain = _as_first(first)
+    variables, plain = as_first(first)
     found: list[Finding] = []
     for words, unusual in _laid_out(plain):
         if not left.allows(2):
@@ -89,7 +89,8 @@ def layouts(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
             )
             continue
         found += [
-            _misread(subject, first, name, words, unusual, got) for name in _differing(usual, got, first)
+            _misread(subject, first, name, words, unusual, got)
+            for name in differing_gradients(usual, got, first)
         ]
     return found
 
@@ -113,7 +114,7 @@ def _misread(
     subject: Subject, first: Pass, name: str, words: str, unusual: list[Tensor | None], got: Result
 ) -> Finding:
     """Which misreading of the memory explains a gradient that depends on its layout."""
-    variables = _as_first(first)[0]
+    variables = as_first(first)[0]
     text = f"the gradient of {name} is another one where the incoming gradient is {words}"
     for kind, advice, read in (
         (
@@ -148,7 +149,7 @@ def partial(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
     """Each variable differentiated alone, and each output alone: the same gradients as all together."""
     if not first.result.raw.custom:
         return []
-    variables, plain = _as_first(first)
+    variables, plain = as_first(first)
     found = []
     for name in list(variables)[:_SEVERAL] if len(variables) > 1 else ():
         words = f"{name} alone requires a gradient"
@@ -199,7 +200,7 @@ def _one_alone(
 ) -> list[Finding]:
     if not left.allows(2):
         return []
-    variables, constants = _as_first(first)[0], first.probe.constants
+    variables, constants = as_first(first)[0], first.probe.constants
     expected = first.result
     try:
         if usual is not unusual:
@@ -224,7 +225,7 @@ def _one_alone(
     return []
 
 
-def _as_first(first: Pass) -> tuple[Variables, list[Tensor | None]]:
+def as_first(first: Pass) -> tuple[Variables, list[Tensor | None]]:
     """Variables and incoming gradients of a pass, as it had them."""
     kind = getattr(torch, first.dtype)
     variables = {n: as_dtype(v, kind) for n, v in first.probe.variables.items()}
@@ -232,7 +233,7 @@ def _as_first(first: Pass) -> tuple[Variables, list[Tensor | None]]:
     return variables, [None if dy is None else as_dtype(tensor(dy, y), kind) for dy, y in pairs]
 
 
-def _differing(a: Result, b: Result, usual: Pass | None = None) -> list[str]:
+def differing_gradients(a: Result, b: Result, usual: Pass | None = None) -> list[str]:
     """The gradients that differ: at all, or by more than sums in another order do, whose terms are
     as large as in a ``usual`` pass (they may cancel here)."""
     names = []
