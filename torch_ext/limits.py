@@ -75,7 +75,8 @@ class Scale(NamedTuple):
         finite = [np.abs(v[np.isfinite(v)]) for v in values if v is not None and v.dtype == np.float64]
         largest = max((float(np.max(v, initial=0.0)) for v in finite), default=0.0)
         pairs = zip(cotangents, outputs, strict=True)
-        terms = [np.abs(dy) * (np.abs(y) + largest) for dy, y in pairs if dy is not None and y is not None]
+        size = max(largest, 1.0)  # exp(0) is 1
+        terms = [np.abs(dy) * (np.abs(y) + size) for dy, y in pairs if dy is not None and y is not None]
         return cls(largest, sum(float(np.sum(term)) for term in terms))
 
 

@@ -157,6 +157,14 @@ def masked(case: Case) -> Finding | None:
             "zero where something is; multiply by the mask of the forward pass",
             {"where": "the mask differs", "factor": "a mask"},
         )
+    return None
+
+
+def others_summed(case: Case) -> Finding | None:
+    """Each contribution that is right is right in size; others are missing, or not due."""
+    parts = _in_parts(case)
+    if not parts:
+        return None
     if any(np.any(r.extra) for r, _ in parts):
         return Finding(
             "missing-sum",

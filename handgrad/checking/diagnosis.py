@@ -20,6 +20,7 @@ from handgrad.checking.contributions import (
     dropped,
     elsewhere,
     masked,
+    others_summed,
     reordered,
     summed_wrongly,
 )
@@ -493,6 +494,7 @@ _HYPOTHESES: tuple[tuple[str, Hypothesis], ...] = (
     ("a factor by its formula", formulas.factor),
     ("a term by its formula", formulas.short_term),
     ("one step", one_step),
+    ("a sum over others", others_summed),
     ("a factor at inputs or outputs", between),
     ("a factor by two formulas", formulas.two_factors),
     ("a term by two formulas", formulas.term),

@@ -69,6 +69,16 @@ def _other(case: Case, taken: list[tuple[Evidence, Paths]], step: Step) -> Findi
             "on the way back: y = a b gives dy bᵀ and aᵀ dy",
             {"step": word},
         )
+    ratios = [_coefficient(e, case.name, 0 * e.truth[case.name], e.truth[case.name]) for e, _ in taken]
+    known = [r for r in ratios if r is not None]
+    if len(known) == len(ratios) and max(known) - min(known) <= 1e-6 * max(map(abs, known)):
+        return Finding(
+            "scale",
+            case.name,
+            f"the gradient of {case.name} is {known[0]:.6g} times the right one: the constant of {every}{word} is "
+            "forgotten, or counts twice",
+            {"factor": known[0], "step": word},
+        )
     what = "is left out" if step.how == "factor" else "counts twice"
     return Finding(
         "missing-factor",

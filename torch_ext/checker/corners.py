@@ -65,7 +65,8 @@ def one_sided(seen: Sequence[Array], probe: Probe) -> tuple[Array, Array]:
     several = np.sum(np.diff(np.sort(seen, axis=0), axis=0) > 1e-6 * size, axis=0) > 2
     most = max(v.numel() for v in probe.variables.values())
     more = size * np.where(several, max(1.0, most**0.5 / 4), 0.0)
-    low, high = low - more, high + more
+    # the points around it are not at it: what is smooth has changed by as much as it does over the step
+    low, high = low - more - 1e-5 * size, high + more + 1e-5 * size
     smooth = size <= 1e-6 * (np.abs(here) + np.max(np.abs(here), initial=0.0))
     return np.where(smooth, here, low), np.where(smooth, here, high)
 

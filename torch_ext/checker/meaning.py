@@ -47,7 +47,12 @@ class _Broadcasts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         short = [a for a in operands if _repeated(a, y)]
         # an outer product repeats both: a matrix product over one element
         if torch.Tag.pointwise in func.tags and len(short) == 1 and id(short[0]) not in self.reduced:
-            self.seen[str(func)] += 1
+            axes = [
+                -1 - i
+                for i, (n, m) in enumerate(zip(short[0].shape[::-1], y.shape[::-1], strict=False))
+                if n == 1 != m
+            ]
+            self.seen[f"{func} {axes}"] += 1
         return made
 
 

@@ -172,6 +172,8 @@ def _other_indices(around: Around, variables: Callable[[], Variables], g: torch.
             if not isinstance(c, Tensor) or not _is_integer(c):
                 return c
             where = torch.rand(c.shape, generator=g) < 0.4
+            if c.numel():  # one at least
+                where.view(-1)[int(torch.randint(0, c.numel(), (), generator=g))] = True
             return torch.where(where, torch.full_like(c, index), c)
 
         yield Probe(f"some indices {index}", variables(), {i: some(c) for i, c in constants.items()})
@@ -208,7 +210,7 @@ def _constant(c: Any, g: torch.Generator) -> Any:
     """Another constant of the same kind: integers in the same range, with duplicates; other masks, other
     labels; weights and probabilities of the same sums."""
     if isinstance(c, float):
-        return c * (0.8 if 0 < c < 1 else 1.25)
+        return 0.5 if c == 0 else c * (0.8 if 0 < c < 1 else 1.25)
     if not isinstance(c, Tensor) or not c.numel():
         return c
     if c.dtype == torch.bool:

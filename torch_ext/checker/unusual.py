@@ -43,6 +43,7 @@ def repeated(subject: Subject, first: Pass, left: Budget) -> list[Finding]:
                 variables,
                 [None if dy is None else dy.clone() for dy in cotangents],
                 first.probe.constants,
+                dtype=first.casting,
                 between=between,
                 backward_seed=i,
             )

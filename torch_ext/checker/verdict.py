@@ -42,6 +42,8 @@ def verdict(passes: Passes, found: Sequence[Finding], layers: Sequence[Finding] 
         if not kind:
             kind = next((f.kind for f in (*findings, *shapes) if f.where == name), "")
         diffs.append(_diff(name, v, passes.seen, kind))
+    if any(f.kind == "mutates" for f in findings):  # which makes the next call differ, and the next layout
+        findings = [f for f in findings if f.kind != "nondeterministic" and "incoming" not in f.details]
     findings = likeliest_first([*findings, *layers, *shapes])
     return CheckReport(
         passes.subject.name,

@@ -1,0 +1,20 @@
+import torch
+
+
+def up(x):
+    """Half precision is worked on in float32."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def unbroadcast(grad, shape):
+    while grad.dim() > len(shape):
+        grad = grad.sum(0)
+    for d, n in enumerate(shape):
+        if n == 1 and grad.shape[d] != 1:
+            grad = grad.sum(d, keepdim=True)
+    return grad
+
+
+def leaf(x, dtype=None):
+    x = x.detach()
+    return (x if dtype is None else x.to(dtype)).requires_grad_(True)
