@@ -195,11 +195,16 @@ def factor(case: Case, most: int = 1) -> Finding | None:
     if found is None:
         return None
     words, c = found
+    plain = words.removesuffix("^-1")
+    if plain != words and " · " not in words and abs(c - 1) < 1e-9:
+        text = f"lacks the factor {plain}: a factor of the chain rule is missing"
+    else:
+        times = f"{_times(c)}{words} times the right one"
+        text = f"is {times}: a factor of the chain rule is missing or one too many"
     return Finding(
         "missing-factor",
         case.name,
-        f"the gradient of {case.name} is {_times(c)}{words} times the right one: a factor of the chain rule "
-        "is missing or one too many; follow each function in between",
+        f"the gradient of {case.name} {text}; follow each function in between",
         {"factor": words, "coefficient": c},
     )
 
@@ -240,7 +245,7 @@ def _constant(residual: np.ndarray, n: Numbers) -> tuple[str, float] | None:
 
 
 def _times(c: float) -> str:
-    return "" if abs(c - 1) < 1e-9 else f"{c:.6g} · "
+    return "" if abs(c - 1) < 1e-9 else "−" if abs(c + 1) < 1e-9 else f"{c:.6g} · "
 
 
 def underived(case: Case) -> Finding | None:

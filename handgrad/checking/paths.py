@@ -75,8 +75,8 @@ def _other(case: Case, taken: list[tuple[Evidence, Paths]], step: Step) -> Findi
         return Finding(
             "scale",
             case.name,
-            f"the gradient of {case.name} is {known[0]:.6g} times the right one: the constant of {every}{word} is "
-            "forgotten, or counts twice",
+            f"the gradient of {case.name} is {known[0]:.6g} times the right one: the constant of {every}"
+            f"{word} is forgotten, or counts twice",
             {"factor": known[0], "step": word},
         )
     what = "is left out" if step.how == "factor" else "counts twice"

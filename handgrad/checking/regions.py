@@ -62,8 +62,9 @@ def local(case: Case) -> Finding | None:
     return Finding(
         "local",
         case.name,
-        f"the gradient of {case.name} is wrong at {', '.join(map(str, indices[:8]))} only, "
-        f"of {union.size} elements, whatever the inputs are",
+        f"the gradient of {case.name} is wrong at {', '.join(map(str, indices[:8]))}"
+        f"{f' and {count - 8} more' if count > 8 else ''} only, of {union.size} elements, whatever the "
+        "inputs are: look for an index, a bound of a loop, or a slice that is off by one",
         {"indices": indices},
     )
 
@@ -264,7 +265,7 @@ def _intervals(
 # --- by output ----------------------------------------------------------------------------------
 
 
-def region_of_outputs(case: Case, by_size: bool = False, indices: bool = True) -> Finding | None:
+def region_of_outputs(case: Case, by_size: bool = False, early: bool = False) -> Finding | None:
     """What comes from some outputs is wrong: where something that is computed on the way meets a
     condition, such as a sum of inputs."""
     found = jacobians.of(case)
@@ -275,7 +276,9 @@ def region_of_outputs(case: Case, by_size: bool = False, indices: bool = True) -
     errors = np.concatenate([np.max(_sizes(r.analytic, r.truth) * ~r.right, axis=1) for r in found])[wrong]
     if wrong.sum() < _LEAST or right.sum() < _LEAST:
         return None
-    tables = [_on_the_way(r.evidence, indices) for r in found]
+    if early and all(r.single for r in found):
+        return None  # the gradient's own elements say it more plainly
+    tables = [_on_the_way(r.evidence, not early) for r in found]
     for word in tables[0]:
         if not all(word in t for t in tables):
             continue

@@ -37,7 +37,8 @@ def offset(case: Case) -> Finding | None:
     return Finding(
         "offset",
         case.name,
-        f"the gradient of {case.name} is off by the same constant everywhere, {numbers[0]:.6g}",
+        f"the gradient of {case.name} is off by the same constant everywhere, {numbers[0]:.6g}, whatever "
+        "grad_output is: each term of a gradient has grad_output as a factor; is an eps or a penalty added?",
         {"offset": numbers[0]},
     )
 

@@ -62,7 +62,7 @@ def _mutations(raw: Sequence[Raw]) -> list[Finding]:
     return [
         Finding(
             "mutates",
-            what,
+            what.removeprefix("input "),
             f"{when} writes into {what}, which is not its own: another branch of the graph may use it, "
             "and is then silently wrong; compute into a new tensor",
         )
