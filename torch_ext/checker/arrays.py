@@ -20,6 +20,7 @@ def array(x: Tensor) -> Array:
     x = x.detach()
     x = x.to_dense() if x.layout != torch.strided else x
     x = x.resolve_conj().resolve_neg()
+    x = x.clone() if x._is_zerotensor() else x  # a zero without memory, as some second derivatives are
     if x.is_complex():
         x = torch.view_as_real(x)
     return np.asarray((x.double() if x.is_floating_point() else x).cpu().numpy())
