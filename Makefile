@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SETUP  := $(VENV)/.set-up
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help crossval test lint format sweep docs examples clean
+.PHONY: help crossval test lint format sweep selftest bench docs examples clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -24,6 +24,12 @@ test: $(SETUP)  ## the tests
 
 sweep: $(SETUP)  ## the exhaustive tests
 	$(BIN)/pytest -n auto -m sweep
+
+selftest: $(SETUP)  ## the checker on its whole corpus of planted mistakes; figures in reports/selftest.md
+	$(BIN)/python -m handgrad.checking.selftest --jobs $$($(BIN)/python -c 'import os; print(os.cpu_count())') --report reports/selftest.md
+
+bench: $(SETUP)  ## the checker beside both modes of gradcheck
+	$(BIN)/handgrad bench check
 
 lint: $(SETUP)  ## ruff and mypy
 	$(BIN)/ruff check .
