@@ -253,6 +253,8 @@ def underived(case: Case) -> Finding | None:
     n = numbers(case)
     if n is None or n.per != "output" or n.analytic.size < _LEAST:
         return None
+    if any(np.any(r.extra) for r in jacobians.of(case)):
+        return None  # of other outputs' grad_output, too
     c = float(np.median(n.analytic))
     if c == 0 or np.ptp(n.analytic) > 1e-6 * abs(c) or np.ptp(n.truth) <= 1e-5 * np.max(np.abs(n.truth)):
         return None
