@@ -142,6 +142,6 @@ def _term(case: Case, taken: list[tuple[Evidence, Paths]], step: Step) -> Findin
 
 
 def words(kind: str) -> str:
-    """ "DigammaBackward0" as "digamma" """
+    """The operation's name in PyTorch: digamma for DigammaBackward0."""
     name = re.sub(r"Backward\d*$", "", kind)
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() or kind

@@ -130,3 +130,11 @@ def uniform(
 def integers(g: torch.Generator, *shape: int, high: int, low: int = 0) -> Tensor:
     """Integers in [low, high)."""
     return torch.randint(low, high, shape, generator=g)
+
+
+def wide(x: Any) -> Any:
+    """16 bits are too few to compute in: float32 for these, anything else as it is; tuples by their parts."""
+    if isinstance(x, tuple):
+        return tuple(map(wide, x))
+    half = isinstance(x, Tensor) and x.dtype in (torch.bfloat16, torch.float16)
+    return x.float() if half else x

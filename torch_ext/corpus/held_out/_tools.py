@@ -9,13 +9,9 @@ import torch
 from torch import Tensor
 
 from torch_ext.corpus._entry import Backward, normal
+from torch_ext.corpus._entry import wide as wide
 
 HALF = ("bfloat16", "float16")
-
-
-def wide(x: Tensor) -> Tensor:
-    """``x`` in float32 where it has 16 bits, as it is otherwise."""
-    return x.to(torch.float32) if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def like(grad: Tensor, x: Tensor) -> Tensor:

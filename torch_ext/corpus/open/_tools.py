@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from torch_ext.corpus._entry import DTYPES, Inputs, Mistake, Operation
+from torch_ext.corpus._entry import wide as wide
 
 FULL = ("float64", "float32")  # where an error of 1e-5 stands out of rounding
 HALF = ("bfloat16", "float16")
@@ -18,13 +19,6 @@ COMPLEX = ("complex128", "complex64")
 
 
 # ---- computing
-
-
-def wide(x: Any) -> Any:
-    """16 bits are too few to compute in: float32 for these, the same tensor for others."""
-    if isinstance(x, tuple):
-        return tuple(map(wide, x))
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def sum_to(grad, shape):

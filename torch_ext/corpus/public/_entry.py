@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torch_ext.corpus._entry import DTYPES, KINDS, Inputs
+from torch_ext.corpus._entry import wide as wide
 
 FLOATS = ("float64", "float32")
 Apply = Callable[..., Any]
@@ -66,11 +67,6 @@ class PublicFunction:
 
     def __post_init__(self) -> None:
         assert set(self.dtypes) <= set(DTYPES)
-
-
-def wide(x: Tensor) -> Tensor:
-    """``x`` in float32 where it has 16 bits, as it is otherwise."""
-    return x.to(torch.float32) if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def pass_through(value: Tensor, *parts: Tensor) -> Tensor:

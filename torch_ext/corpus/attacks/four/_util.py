@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from torch_ext.corpus._entry import Mistake, Operation, integers, normal, uniform
+from torch_ext.corpus._entry import wide as up
 
 __all__ = [
     "ALL",
@@ -22,11 +23,6 @@ __all__ = [
 ]
 ALL = ("float64", "float32", "bfloat16", "float16")
 WIDE = ("float64", "float32")
-
-
-def up(x):
-    """Half precision is computed in float32, as kernels do."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def wrong(backward, bug):

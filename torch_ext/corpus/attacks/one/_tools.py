@@ -8,12 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torch_ext.corpus._entry import wide as up  # noqa: F401
+
 HALF = (torch.bfloat16, torch.float16)
-
-
-def up(t: Tensor) -> Tensor:
-    """Half precision to float32, as kernels compute; everything else as it is."""
-    return t.float() if t.dtype in HALF else t
 
 
 def fit(grad: Tensor, like: Tensor) -> Tensor:

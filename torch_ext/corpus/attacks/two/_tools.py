@@ -3,14 +3,11 @@
 import torch
 
 from torch_ext.corpus._entry import Mistake, Operation, integers, normal, uniform  # noqa: F401
+from torch_ext.corpus._entry import wide as up
 
 HALF = (torch.bfloat16, torch.float16)
 LOW = ("float64", "float32", "bfloat16", "float16")
 FULL = ("float64", "float32")
-
-
-def up(t):
-    return t.float() if isinstance(t, torch.Tensor) and t.dtype in HALF else t
 
 
 def _dtype(inputs):
