@@ -1,7 +1,8 @@
 """y[n, o, j] = b[o] + Σ_c Σ_(i, k with s i + d k - p = j) w[c, o, k] x[n, c, i]
 
 Shapes.  x (N, C, D, H, W) or (C, D, H, W), w (C, O/groups, kD, kH, kW), b (O,) or
-absent; y (N, O, D', H', W') or (O, D', H', W'), where D' = (D - 1) s - 2p + d (kD - 1) + 1 + output_padding, and so on.
+absent; y (N, O, D', H', W') or (O, D', H', W').
+D' = (D - 1) s - 2p + d (kD - 1) + 1 + output_padding, and so on.
 
 Forward.  Each x[n, c, i] is multiplied by the whole kernel and added to y from s i - p on, in steps of d.
 That is the gradient of a convolution in its input, from which the layer has its name.
