@@ -137,7 +137,12 @@ def names():
 
 
 def test_every_module_is_tested():
-    assert set(names()) == set(MODULES)
+    """Here, by samples of PyTorch's database or by samples of ours (torch_ext/sweep)."""
+    pytest.importorskip("expecttest", reason="PyTorch's databases need it")
+    from torch_ext.sweep.samples import entries
+
+    sampled = {entry.base for entry in entries().values() if entry.is_module}
+    assert not set(names()) - set(MODULES) - sampled
 
 
 @pytest.mark.parametrize("name", MODULES)

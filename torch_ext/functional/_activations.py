@@ -9,6 +9,18 @@ from torch import Tensor
 
 from torch_ext.functional._common import apply, as_floats, in_place, need_floats, need_tensors
 
+__all__ = [
+    "gelu",
+    "leaky_relu",
+    "log_softmax",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """``torch.nn.functional.relu``."""

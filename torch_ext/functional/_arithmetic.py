@@ -10,6 +10,26 @@ from torch import Tensor
 
 from torch_ext.functional._common import Number, apply, as_floats, into, need_tensors
 
+__all__ = [
+    "add",
+    "cat",
+    "concat",
+    "div",
+    "divide",
+    "exp",
+    "log",
+    "matmul",
+    "mean",
+    "mul",
+    "multiply",
+    "reshape",
+    "square",
+    "sub",
+    "subtract",
+    "sum",
+    "transpose",
+]
+
 Operand = Tensor | Number
 Dims = int | Sequence[int] | None
 
@@ -189,3 +209,7 @@ def _dims(dim: Dims) -> int | tuple[int, ...] | None:
     if isinstance(dim, str):
         raise TypeError(f"dim must be an integer or several; received {dim!r}; named axes are not supported.")
     return tuple(dim)
+
+
+# PyTorch's own short names for the same functions
+cat, sub, mul, div = concat, subtract, multiply, divide

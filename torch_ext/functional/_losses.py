@@ -9,6 +9,16 @@ from torch import Tensor
 
 from torch_ext.functional._common import apply, need_floats, need_tensors, reduction_of
 
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "l1_loss",
+    "mse_loss",
+    "nll_loss",
+    "smooth_l1_loss",
+]
+
 
 def mse_loss(
     input: Tensor,

@@ -6,6 +6,18 @@ from torch import Tensor, nn
 
 from torch_ext import functional as F  # noqa: N812 - its usual name
 
+__all__ = [
+    "GELU",
+    "LeakyReLU",
+    "LogSoftmax",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+]
+
 
 class ReLU(nn.ReLU):
     def forward(self, input: Tensor) -> Tensor:

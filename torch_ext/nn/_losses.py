@@ -6,6 +6,16 @@ from torch import Tensor, nn
 
 from torch_ext import functional as F  # noqa: N812 - its usual name
 
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "L1Loss",
+    "MSELoss",
+    "NLLLoss",
+    "SmoothL1Loss",
+]
+
 
 class MSELoss(nn.MSELoss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,5 @@
+"""Interpolation, shuffles of pixels."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

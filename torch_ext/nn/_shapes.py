@@ -1,0 +1,5 @@
+"""Padding and shapes."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

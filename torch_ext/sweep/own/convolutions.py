@@ -1,0 +1,8 @@
+"""Convolutions, transposed ones, bilinear, unfold and fold."""
+
+from __future__ import annotations
+
+from torch_ext.sweep.own._draw import Functions, Modules
+
+FUNCTIONS: Functions = {}
+MODULES: Modules = {}

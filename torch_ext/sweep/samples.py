@@ -1,0 +1,289 @@
+"""The calls to compare: PyTorch's own databases of samples, and ours for what they lack.
+
+PyTorch's are private (``torch.testing._internal``) and need its test dependencies (expecttest).
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import torch_ext
+
+SEED = 20
+HAND, NATIVE = "hand", "native"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call. ``call(side)`` gives a function of (args, kwargs), and the module where there is one.
+
+    ``given``: (args, kwargs); tensors that require grad are differentiated.
+    """
+
+    entry: str
+    label: str
+    call: Callable[[str], tuple[Callable[..., Any], nn.Module | None]]
+    given: tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A call that PyTorch refuses: ``call(side)`` runs it whole, construction included."""
+
+    entry: str
+    label: str
+    call: Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A function or module under the name of PyTorch's database, and its samples for a dtype."""
+
+    name: str
+    base: str  # its name in torch_ext.functional or torch_ext.nn
+    is_module: bool
+    dtypes: frozenset[torch.dtype]
+    samples: Callable[[torch.dtype], list[Sample]]
+    faulty: Callable[[], list[Faulty]] = field(default=list)
+
+    @property
+    def derived(self) -> bool:
+        return self.base in vars(torch_ext.nn) if self.is_module else hasattr(torch_ext.functional, self.base)
+
+
+@contextmanager
+def _hand_function(name: str) -> Iterator[None]:
+    """``torch.nn.functional.NAME`` is ours meanwhile: PyTorch's samples call it in wrappers."""
+    native = getattr(nn.functional, name)
+    setattr(nn.functional, name, getattr(torch_ext.functional, name))
+    try:
+        yield
+    finally:
+        setattr(nn.functional, name, native)
+
+
+def _function_call(name: str, op: Callable[..., Any]) -> Callable[[str], tuple[Callable[..., Any], None]]:
+    direct = op is getattr(nn.functional, name, None) or op is getattr(torch, name, None)
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with _hand_function(name):
+            return op(*args, **kwargs)
+
+    def call(side: str) -> tuple[Callable[..., Any], None]:
+        if side == NATIVE:
+            return op, None
+        return (getattr(torch_ext.functional, name) if direct else wrapped), None
+
+    return call
+
+
+def _module_call(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool, dtype: torch.dtype
+) -> Any:
+    def call(side: str) -> tuple[Callable[..., Any], nn.Module]:
+        kind = getattr(torch_ext.nn if side == HAND else nn, name)
+        torch.manual_seed(SEED)
+        a, k = copy.deepcopy((args, kwargs))
+        module = kind(*a, **k).train(training).to(dtype)
+        return module, module
+
+    return call
+
+
+# --- PyTorch's databases ------------------------------------------------------------------
+
+
+def _function_entries() -> Iterator[Entry]:
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    ours = torch_ext.functional
+    for op in op_db:
+        base = op.name.removeprefix("nn.functional.")
+        if base == op.name and base not in vars(ours):
+            continue  # an operation between layers that we do not have
+        name = f"{op.name}/{op.variant_test_name}" if op.variant_test_name else op.name
+        yield Entry(
+            name, base, False, frozenset(op.dtypes), _op_samples(op, name, base), _op_faults(op, name, base)
+        )
+
+
+def _op_samples(op: Any, name: str, base: str) -> Callable[[torch.dtype], list[Sample]]:
+    def samples(dtype: torch.dtype) -> list[Sample]:
+        torch.manual_seed(SEED)
+        call = _function_call(base, op.op)
+        return [
+            Sample(
+                name,
+                f"{i} {_words((s.input, *s.args), s.kwargs)}",
+                call,
+                ((s.input, *s.args), dict(s.kwargs)),
+            )
+            for i, s in enumerate(op.sample_inputs("cpu", dtype, requires_grad=True))
+        ]
+
+    return samples
+
+
+def _op_faults(op: Any, name: str, base: str) -> Callable[[], list[Faulty]]:
+    def faulty() -> list[Faulty]:
+        if op.error_inputs_func is None:
+            return []
+        found = []
+        for i, e in enumerate(op.error_inputs("cpu")):
+            s = e.sample_input
+
+            def call(side: str, s: Any = s) -> Any:
+                function, _ = _function_call(base, op.op)(side)
+                return function(s.input, *s.args, **s.kwargs)
+
+            found.append(Faulty(name, f"{i} {_words((s.input, *s.args), s.kwargs)}", call))
+        return found
+
+    return faulty
+
+
+def _module_entries() -> Iterator[Entry]:
+    from torch.testing._internal.common_modules import module_db
+
+    for info in module_db:
+        base = info.module_cls.__name__
+        yield Entry(
+            f"nn.{base}",
+            base,
+            True,
+            frozenset(info.dtypes),
+            _module_samples(info, base),
+            _module_faults(info, base),
+        )
+
+
+def _module_samples(info: Any, base: str) -> Callable[[torch.dtype], list[Sample]]:
+    def samples(dtype: torch.dtype) -> list[Sample]:
+        found = []
+        for training in (True, False):
+            torch.manual_seed(SEED)
+            inputs = info.module_inputs_func(
+                info, device="cpu", dtype=dtype, requires_grad=True, training=training
+            )
+            for i, s in enumerate(inputs):
+                c, f = s.constructor_input, s.forward_input
+                if f is None:
+                    continue
+                label = f"{i} {'train' if training else 'eval'} {s.desc}: {base}({_words(c.args, c.kwargs)})"
+                call = _module_call(base, tuple(c.args), dict(c.kwargs), training, dtype)
+                found.append(
+                    Sample(
+                        f"nn.{base}",
+                        f"{label} on {_words(f.args, f.kwargs)}",
+                        call,
+                        (tuple(f.args), dict(f.kwargs)),
+                    )
+                )
+            if not info.train_and_eval_differ:
+                break
+        return found
+
+    return samples
+
+
+def _module_faults(info: Any, base: str) -> Callable[[], list[Faulty]]:
+    def faulty() -> list[Faulty]:
+        if info.module_error_inputs_func is None:
+            return []
+        found = []
+        for training in (True, False):
+            inputs = info.module_error_inputs_func(
+                info, device="cpu", dtype=torch.float64, requires_grad=False, training=training
+            )
+            for i, e in enumerate(inputs):
+                s = e.module_error_input
+                c, f = s.constructor_input, s.forward_input
+
+                def call(side: str, c: Any = c, f: Any = f) -> Any:
+                    kind = getattr(torch_ext.nn if side == HAND else nn, base)
+                    module = kind(*c.args, **c.kwargs)
+                    return None if f is None else module(*f.args, **f.kwargs)
+
+                found.append(Faulty(f"nn.{base}", f"{i} {base}({_words(c.args, c.kwargs)})", call))
+        return found
+
+    return faulty
+
+
+# --- ours, for what PyTorch's lack ----------------------------------------------------------
+
+FLOATS = frozenset((torch.float64, torch.float32, torch.bfloat16, torch.float16))
+
+
+def _own_entries(known: set[str]) -> Iterator[Entry]:
+    from torch_ext.sweep.own import FUNCTIONS, MODULES
+
+    for base, make in FUNCTIONS.items():
+        name = f"own.{base}"
+        assert name not in known
+        yield Entry(name, base, False, FLOATS, _own_functions(base, name, make))
+    for base, make in MODULES.items():
+        yield Entry(f"own.nn.{base}", base, True, FLOATS, _own_modules(base, f"own.nn.{base}", make))
+
+
+def _own_functions(base: str, name: str, make: Any) -> Callable[[torch.dtype], list[Sample]]:
+    native = getattr(nn.functional, base, None) or getattr(torch, base)
+
+    def samples(dtype: torch.dtype) -> list[Sample]:
+        g = torch.Generator().manual_seed(SEED)
+        call = _function_call(base, native)
+        return [
+            Sample(name, f"{i} {_words(args, kwargs)}", call, (args, kwargs))
+            for i, (args, kwargs) in enumerate(make(g, dtype))
+        ]
+
+    return samples
+
+
+def _own_modules(base: str, name: str, make: Any) -> Callable[[torch.dtype], list[Sample]]:
+    def samples(dtype: torch.dtype) -> list[Sample]:
+        g = torch.Generator().manual_seed(SEED)
+        return [
+            Sample(
+                name,
+                f"{i} {'train' if training else 'eval'} {base}({_words(a, k)}) on {_words(args, {})}",
+                _module_call(base, a, k, training, dtype),
+                (args, {}),
+            )
+            for i, (a, k, args) in enumerate(make(g, dtype))
+            for training in (True, False)
+        ]
+
+    return samples
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """All entries by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = {e.name: e for e in (*_function_entries(), *_module_entries())}
+        found.update({e.name: e for e in _own_entries(set(found))})
+    return found
+
+
+def _words(args: Any, kwargs: Any) -> str:
+    parts = [*map(_word, args), *(f"{k}={_word(v)}" for k, v in kwargs.items())]
+    return ", ".join(parts)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return str(list(value.shape))
+    if isinstance(value, tuple | list):
+        return "(" + ", ".join(map(_word, value)) + ")"
+    return value.__name__ if callable(value) and hasattr(value, "__name__") else repr(value)[:60]
