@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tabulate import tabulate
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from handgrad._errors import require
-from torch_ext.checker import check
 from torch_ext.swapping.classes import MARK, back, choose, closed, fresh, layer_of, plain_class
 from torch_ext.swapping.copies import copied
 from torch_ext.swapping.selection import Place, Selection
+from torch_ext.swapping.verify import compared
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def swap(
     if verify is not None or not inplace:
         new = _copy(model, places, classes)
         if verify is not None:
-            _verify(new, model, verify)
+            compared(new, model, verify).raise_if_failed()
         if not inplace:
             return Swapped(new, swapped, left)
     for place in places:
@@ -179,37 +178,3 @@ def _copy(model: nn.Module, places: list[Place], classes: Mapping[int, type]) ->
     for key in classes:
         vars(made[key])[MARK] = True
     return made.get(id(model), model)
-
-
-# --- verification -------------------------------------------------------------------------
-
-
-class _Call(nn.Module):
-    """A model as a function of positional tensors, for models whose arguments have names, or whose outputs
-    are more than tensors."""
-
-    def __init__(self, model: nn.Module, names: tuple[str, ...] | None) -> None:
-        super().__init__()
-        self.model, self.names = model, names
-        self.train(model.training)
-
-    def forward(self, *args: Any) -> Any:
-        if self.names is None:
-            output = self.model(*args)
-        else:
-            output = self.model(**dict(zip(self.names, args, strict=True)))
-        found = tuple(y for y in tree_leaves(output) if isinstance(y, Tensor) and y.is_floating_point())
-        require(bool(found), "verify compares outputs that are tensors", type(output).__name__, "return some")
-        return found
-
-
-def _verify(new: nn.Module, model: nn.Module, inputs: Any) -> None:
-    """Raise GradientMismatch where ``new`` differs from ``model``."""
-    names = None
-    if isinstance(inputs, Mapping):
-        names, inputs = tuple(inputs), tuple(inputs.values())
-    elif isinstance(inputs, Tensor):
-        inputs = (inputs,)
-    rule = "verify takes the model's arguments: a tuple, a dict, or a tensor"
-    require(isinstance(inputs, tuple | list), rule, type(inputs).__name__, "give them as one of these")
-    check(_Call(new, names), tuple(inputs), _Call(model, names), probes=False, budget=8).raise_if_failed()
