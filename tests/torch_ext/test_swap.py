@@ -6,6 +6,7 @@ import pickle
 import weakref
 from functools import partial
 from types import MethodType
+from typing import ClassVar
 
 import pytest
 import torch
@@ -389,6 +390,13 @@ def test_part_of_a_model_leaves_the_rest():
 # --- what is left -------------------------------------------------------------------------
 
 
+class Watching(nn.ReLU):
+    known: ClassVar = []
+
+    def __init_subclass__(cls):
+        Watching.known.append(cls)
+
+
 def test_reasons():
     replaced = nn.ReLU()
     replaced.forward = MethodType(lambda self, x: x, replaced)
@@ -400,6 +408,7 @@ def test_reasons():
             "convolution": Flipped(1, 1, 2),
             "replaced": replaced,
             "mixed": mixed(),
+            "watching": Watching(),
             "scripted": torch.jit.script(nn.Sequential(nn.Linear(2, 2))),
             "compiled": compiled,
             "wrapped": torch.compile(nn.Linear(2, 2), backend="eager"),
@@ -414,11 +423,13 @@ def test_reasons():
         "convolution": "Flipped overrides _conv_forward",
         "replaced": "its forward was replaced on the instance",
         "mixed": "Mixin overrides forward",
+        "watching": "Watching overrides __init_subclass__",
         "scripted": "scripted: swap first, then script",
         "compiled": "compiled: swap first, then compile",
         "wrapped": "compiled: swap first, then compile",
         "quantised": "quantised",
     }
+    assert not Watching.known
     assert result.model.scripted is model.scripted
     assert result.model.replaced.forward.__self__ is result.model.replaced
 
@@ -457,11 +468,12 @@ def test_classes_that_we_lack_are_left(monkeypatch):
     assert torch_ext.swap(nn.ReLU()).left == {"": ("ReLU", "torch_ext.nn has no ReLU")}
 
 
-def test_layers_in_plain_lists_are_named():
+def test_layers_in_plain_attributes_are_named():
     model = nn.Module()
     model.layers, model.by_name = [nn.ReLU()], {"a": nn.Tanh()}
+    vars(model)["alone"] = nn.GELU()
     result = torch_ext.swap(model)
-    assert list(result.left) == ["layers[0]", "by_name['a']"]
+    assert list(result.left) == ["layers[0]", "by_name['a']", "alone"]
     assert "ModuleList" in result.left["layers[0]"][1]
     assert result.model.layers[0] is model.layers[0]
 

@@ -154,21 +154,29 @@ def _every(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _hidden(places: list[Place]) -> dict[str, tuple[str, str]]:
-    """Layers in plain lists and dicts, which PyTorch itself does not count as parts of the model."""
-    known = {id(p.module) for p in places}
+    """Layers in plain attributes, lists and dicts, which PyTorch itself does not count as parts of the
+    model."""
+    known, state = {id(p.module) for p in places}, vars(nn.Module())
     found = {}
     for place in (p for p in places if not p.closed):
         for name, value in vars(place.module).items():
-            if name.startswith("_") and name in vars(nn.Module()):
-                continue
-            listed = list(enumerate(value)) if isinstance(value, list | tuple) else []
-            for key, m in value.items() if isinstance(value, dict) else listed:
-                if isinstance(m, nn.Module) and id(m) not in known and layer_of(type(m)) is type(m):
+            for key, m in _held(value) if name not in state else ():
+                if id(m) not in known and layer_of(type(m)) is type(m):
                     known.add(id(m))
-                    where = f"{place.name}.{name}" if place.name else name
+                    where = f"{place.name}.{name}{key}" if place.name else f"{name}{key}"
                     reason = "not registered as a part of the model: keep it in a ModuleList or ModuleDict"
-                    found[f"{where}[{key!r}]"] = type(m).__name__, reason
+                    found[where] = type(m).__name__, reason
     return found
+
+
+def _held(value: Any) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that an attribute is or lists, each with its key."""
+    parts: Iterable[tuple[str, Any]] = [("", value)]
+    if isinstance(value, dict):
+        parts = ((f"[{k!r}]", v) for k, v in value.items())
+    elif isinstance(value, list | tuple):
+        parts = ((f"[{i}]", v) for i, v in enumerate(value))
+    return ((key, m) for key, m in parts if isinstance(m, nn.Module))
 
 
 def _copy(model: nn.Module, places: list[Place], classes: Mapping[int, type]) -> nn.Module:
