@@ -161,8 +161,8 @@ def _conv_tbc(x, w, b, *, pad=0):
 # torch 2.13: third derivatives and nested forward mode of the first two are wrong, since their
 # statistics count as constants there; nested forward mode of the third raises; second derivatives
 # of binary_cross_entropy are off by about 1e-12 / (x (1 - x)), relatively: a constant in a
-# denominator; and cross_entropy of class indices has no derivative in the weights. bilinear and conv_tbc have no
-# batching rule (vmap warns), and conv_tbc no forward mode.
+# denominator; and cross_entropy of class indices has no derivative in the weights.
+# bilinear and conv_tbc have no batching rule (vmap warns), and conv_tbc no forward mode.
 COMPOSED = {
     "layer_norm": _layer_norm,
     "batch_norm": _batch_norm,
