@@ -29,12 +29,16 @@ from handgrad.derivations import dropout as dropout
 from handgrad.derivations import embedding as embedding
 from handgrad.derivations import exp as exp
 from handgrad.derivations import gelu as gelu
+from handgrad.derivations import gru as gru
+from handgrad.derivations import gru_cell as gru_cell
 from handgrad.derivations import l1_loss as l1_loss
 from handgrad.derivations import layer_norm as layer_norm
 from handgrad.derivations import leaky_relu as leaky_relu
 from handgrad.derivations import linear as linear
 from handgrad.derivations import log as log
 from handgrad.derivations import log_softmax as log_softmax
+from handgrad.derivations import lstm as lstm
+from handgrad.derivations import lstm_cell as lstm_cell
 from handgrad.derivations import matmul as matmul
 from handgrad.derivations import max_pool2d as max_pool2d
 from handgrad.derivations import mean as mean
@@ -45,6 +49,8 @@ from handgrad.derivations import pad as pad
 from handgrad.derivations import relu as relu
 from handgrad.derivations import reshape as reshape
 from handgrad.derivations import rms_norm as rms_norm
+from handgrad.derivations import rnn as rnn
+from handgrad.derivations import rnn_cell as rnn_cell
 from handgrad.derivations import scaled_dot_product_attention as scaled_dot_product_attention
 from handgrad.derivations import sigmoid as sigmoid
 from handgrad.derivations import silu as silu
