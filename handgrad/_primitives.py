@@ -61,6 +61,15 @@ def sigmoid(x: Array) -> Array:
     return xp.where(left, e, 1) / (1 + e)
 
 
+def add_product(c: Array | None, a: Array, b: Array) -> Array:
+    """c + a b of matrices, c broadcast or None: one operator where the library has it."""
+    if c is None:
+        return a @ b
+    if (own := _own(namespace(a), "addmm")) and primal(a) is a and primal(b) is b and primal(c) is c:
+        return own(c, a, b)
+    return c + a @ b
+
+
 def one_hot(index: Array, n: int, dtype: Any) -> Array:
     """(...,) integers -> (..., n) with 1 where the last axis equals the index, 0 elsewhere."""
     xp = namespace(index)

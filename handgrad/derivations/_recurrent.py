@@ -73,10 +73,10 @@ def activate_vjp(dh, h, nonlinearity):
 
 def lstm_step(a, c):
     """a (..., 4H) before the gates, c (..., H) -> m = o tanh(c'), c', and the gates (i and f), g, o."""
-    n = c.shape[-1]
-    gates, g, o = sigmoid(a[..., : 2 * n]), namespace(a).tanh(a[..., 2 * n : 3 * n]), sigmoid(a[..., 3 * n :])
+    n, tanh = c.shape[-1], namespace(a).tanh
+    gates, g, o = sigmoid(a[..., : 2 * n]), tanh(a[..., 2 * n : 3 * n]), sigmoid(a[..., 3 * n :])
     after = gates[..., n:] * c + gates[..., :n] * g
-    return o * namespace(a).tanh(after), after, (gates, g, o)
+    return o * tanh(after), after, (gates, g, o)
 
 
 def lstm_slopes(c, gates, g, o):
@@ -135,11 +135,6 @@ def gru_input_vjp(dh, dq, of_n):
 def affine(x, w, b):
     """w x + b for each row."""
     return linear.forward(x, w, b)[0]
-
-
-def both(b_ih, b_hh):
-    """The sum of the two biases, or None."""
-    return None if b_ih is None else b_ih + b_hh
 
 
 def affine_gradients(da, dq, x, h, w_ih, w_hh, has_bias, needs):
@@ -239,7 +234,9 @@ def one_layer(torch, function, x, states, weights, reverse, batch_sizes):
         y, *final = function(x, stacked, weights, *options, False)
     else:
         y, *final = function(x, torch.tensor(batch_sizes), stacked, weights, *options)
-    return y[..., y.shape[-1] // directions * (directions - 1) :], *(s[-1] for s in final)
+    if not reverse:
+        return y, *(s.squeeze(0) for s in final)
+    return y[..., y.shape[-1] // 2 :], *(s[1] for s in final)
 
 
 def fit_layer(gates, *, cells=False):

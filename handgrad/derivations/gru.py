@@ -33,6 +33,7 @@ documentation, torch.nn.GRU.
 
 from handgrad._cases import case, normal
 from handgrad._derivation import register
+from handgrad._primitives import add_product
 from handgrad.derivations._recurrent import (
     affine,
     affine_gradients,
@@ -53,9 +54,10 @@ from handgrad.derivations._recurrent import (
 def forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, reverse=False, batch_sizes=None):
     sizes = require_layer("gru", 3, x, h, w_ih, w_hh, b_ih, b_hh, batch_sizes)
     a = blocks(affine(x, w_ih, b_ih), batch_sizes)
+    w = w_hh.mT
 
     def step(t, h):
-        h, kept = gru_step(a[t], affine(h, w_hh, b_hh), h)
+        h, kept = gru_step(a[t], add_product(b_hh, h, w), h)
         return (h,), (h, *kept)
 
     (h_n,), kept = unroll(step, (h,), sizes, reverse)

@@ -36,11 +36,11 @@ Sak et al. (2014) for projections; PyTorch documentation, torch.nn.LSTM.
 from handgrad._arrays import as_matrix
 from handgrad._cases import case, normal
 from handgrad._derivation import register
+from handgrad._primitives import add_product
 from handgrad.derivations._recurrent import (
     affine,
     affine_gradients,
     blocks,
-    both,
     fit_layer,
     join,
     lstm_slopes,
@@ -55,10 +55,11 @@ from handgrad.derivations._recurrent import (
 
 def forward(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, *, reverse=False, batch_sizes=None):
     sizes = require_layer("lstm", 4, x, h, w_ih, w_hh, b_ih, b_hh, batch_sizes, c, w_hr)
-    a = blocks(affine(x, w_ih, both(b_ih, b_hh)), batch_sizes)
+    a = blocks(affine(x, w_ih, b_ih), batch_sizes)
+    w = w_hh.mT
 
     def step(t, h, c):
-        m, after, gates = lstm_step(a[t] + h @ w_hh.mT, c)
+        m, after, gates = lstm_step(a[t] + add_product(b_hh, h, w), c)
         h = m if w_hr is None else m @ w_hr.mT
         return (h, after), (h, c, *gates)
 

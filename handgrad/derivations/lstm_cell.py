@@ -25,7 +25,6 @@ from handgrad._derivation import register
 from handgrad.derivations._recurrent import (
     affine,
     affine_gradients,
-    both,
     fit_cell,
     lstm_slopes,
     lstm_step,
@@ -36,7 +35,7 @@ from handgrad.derivations._recurrent import (
 
 def forward(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
     require_cell("lstm_cell", 4, x, h, w_ih, w_hh, b_ih, b_hh, c)
-    m, after, gates = lstm_step(affine(x, w_ih, both(b_ih, b_hh)) + h @ w_hh.mT, c)
+    m, after, gates = lstm_step(affine(x, w_ih, b_ih) + affine(h, w_hh, b_hh), c)
     return (m, after), (x, h, c, w_ih, w_hh, b_ih is not None, *gates)
 
 

@@ -25,13 +25,13 @@ documentation, torch.nn.RNN.
 
 from handgrad._cases import case, exactly, normal
 from handgrad._derivation import register
+from handgrad._primitives import add_product
 from handgrad.derivations._recurrent import (
     activate,
     activate_vjp,
     affine,
     affine_gradients,
     blocks,
-    both,
     fit_layer,
     join,
     one_layer,
@@ -43,10 +43,11 @@ from handgrad.derivations._recurrent import (
 
 def forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh", reverse=False, batch_sizes=None):
     sizes = require_layer("rnn", 1, x, h, w_ih, w_hh, b_ih, b_hh, batch_sizes)
-    a = blocks(affine(x, w_ih, both(b_ih, b_hh)), batch_sizes)
+    a = blocks(affine(x, w_ih, b_ih), batch_sizes)
+    w = w_hh.mT
 
     def step(t, h):
-        h = activate(a[t] + h @ w_hh.mT, nonlinearity)
+        h = activate(a[t] + add_product(b_hh, h, w), nonlinearity)
         return (h,), (h,)
 
     (h_n,), (steps,) = unroll(step, (h,), sizes, reverse)

@@ -23,7 +23,6 @@ from handgrad.derivations._recurrent import (
     activate_vjp,
     affine,
     affine_gradients,
-    both,
     fit_cell,
     require_cell,
 )
@@ -31,7 +30,7 @@ from handgrad.derivations._recurrent import (
 
 def forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
     require_cell("rnn_cell", 1, x, h, w_ih, w_hh, b_ih, b_hh)
-    after = activate(affine(x, w_ih, both(b_ih, b_hh)) + h @ w_hh.mT, nonlinearity)
+    after = activate(affine(x, w_ih, b_ih) + affine(h, w_hh, b_hh), nonlinearity)
     return after, (x, h, w_ih, w_hh, b_ih is not None, after)
 
 

@@ -26,6 +26,8 @@ __all__ = [
     "rnn_tanh_cell",
 ]
 
+Bias = Tensor | None
+
 
 class _Form(NamedTuple):
     """The arguments of both of PyTorch's forms: padded and packed input."""
@@ -159,12 +161,7 @@ def gru_cell(
 
 
 def lstm_cell(
-    input: Tensor,
-    hx: Sequence[Tensor],
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None = None,
-    b_hh: Tensor | None = None,
+    input: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Bias = None, b_hh: Bias = None
 ) -> tuple[Tensor, Tensor]:
     """``torch.lstm_cell``."""
     h, c = hx

@@ -30,7 +30,8 @@ def _layer(self: nn.RNNBase, input: Any, hx: Any, function: Any) -> tuple[Any, t
     unbatched = not packed and x.dim() == 2
     if not packed and x.dim() not in (2, 3):
         raise ValueError(
-            f"{type(self).__name__} needs an input with 2 axes (unbatched) or 3; received {x.dim()}; reshape it."
+            f"{type(self).__name__} needs an input with 2 axes (unbatched) or 3; received {x.dim()}; "
+            "reshape it."
         )
     if hx is not None and not packed:
         _check_axes(hx, x.dim())
@@ -128,7 +129,8 @@ class RNNCell(nn.RNNCell):
         functions = {"tanh": F.rnn_tanh_cell, "relu": F.rnn_relu_cell}
         if self.nonlinearity not in functions:
             raise RuntimeError(
-                f"RNNCell has the nonlinearities tanh and relu; received {self.nonlinearity!r}; use one of these."
+                f"RNNCell has the nonlinearities tanh and relu; received {self.nonlinearity!r}; "
+                "use one of these."
             )
         return _cell(self, input, hx, functions[self.nonlinearity])  # type: ignore[no-any-return]
 
