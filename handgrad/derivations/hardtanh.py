@@ -21,7 +21,9 @@ from handgrad.derivations._pieces import beyond, passed
 
 
 def forward(x, *, min_val=-1.0, max_val=1.0):
-    require(min_val <= max_val, "min_val must not exceed max_val", f"{min_val} and {max_val}", "exchange them")
+    require(
+        min_val <= max_val, "min_val must not exceed max_val", f"{min_val} and {max_val}", "exchange them"
+    )
     return namespace(x).clip(x, min_val, max_val), (beyond(x, min_val, max_val),)
 
 
