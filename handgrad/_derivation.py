@@ -61,7 +61,10 @@ class Derivation:
     truth            the same function in PyTorch's elementary operations, where PyTorch's own is the less
                      accurate one (a page of docs/findings says so): a function
                      ``(torch, *arguments of the PyTorch function) -> output``
-    autocast         what PyTorch's autocast does with it: "half", "float32", "widest" or ""
+    composed         whether ``reference`` is made of elementary operations: PyTorch's layer lacks a gradient
+                     or an input that ours has
+    autocast         what PyTorch's autocast does with it: "half", "float32", "loss" (float32 on the CPU
+                     too), "widest" or ""
     widen            whether 16-bit inputs are computed in float32 (False where products already
                      accumulate in float32, or nothing is rounded)
     """
@@ -77,6 +80,7 @@ class Derivation:
     fit: Fit | None = None
     reference: Callable[..., Any] | None = None
     truth: Callable[..., Any] | None = None
+    composed: bool = False
     autocast: str = ""
     widen: bool = True
     doc: str = ""

@@ -55,6 +55,7 @@ register(
     backward,
     torch="torch.nn.functional.alpha_dropout",
     reference=_native,
+    composed=True,
     differentiable=("x",),
     fit=lambda rng, shape: case("fit", normal(*shape), mask(*shape, keep=0.8), p=0.2),
     cases=[

@@ -48,6 +48,7 @@ register(
     torch="torch.nn.functional.dropout",
     # PyTorch draws the mask itself; given one, its forward is this
     reference=lambda torch, x, mask, p=0.5: x * mask / (1 - p) if p < 1 else x * 0,
+    composed=True,
     differentiable=("x",),
     fit=fit,
     cases=[

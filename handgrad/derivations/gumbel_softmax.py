@@ -61,6 +61,7 @@ register(
     torch="torch.nn.functional.gumbel_softmax",
     reference=_native,
     autocast="float32",
+    composed=True,
     differentiable=("x",),
     fit=lambda rng, shape: (
         case("fit", normal(*shape), normal(*shape), tau=float(rng.uniform(0.5, 2)), dim=some_axis(rng, shape))

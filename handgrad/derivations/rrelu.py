@@ -38,6 +38,7 @@ register(
     torch="torch.nn.functional.rrelu",
     # PyTorch draws the slopes itself; given some, its layer is this
     reference=lambda torch, x, slope: torch.where(x > 0, x, slope * x),
+    composed=True,
     differentiable=("x",),
     fit=lambda rng, shape: case("fit", normal(*shape), uniform(*shape, low=0.125, high=0.3)),
     cases=[

@@ -38,7 +38,7 @@ def softmin(
 ) -> Tensor:
     """``torch.nn.functional.softmin``; without ``dim`` PyTorch's deprecated choice of it."""
     need_tensors("softmin", input=input)
-    if not input.is_floating_point() and dtype is not None:  # integers change their sign before the cast
+    if not (input.is_floating_point() or input.is_complex()):  # integers change their sign before the cast
         return _softmax("softmax", -input, dim, _stacklevel + 1, dtype)
     return _softmax("softmin", input, dim, _stacklevel + 1, dtype)
 

@@ -22,6 +22,7 @@ from handgrad import registry
 
 SEED = 20
 HAND, NATIVE = "hand", "native"
+TRUTH = "truth"  # native, but for what PyTorch itself has wrong (Derivation.truth)
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,9 @@ def _function_call(name: str, op: Callable[..., Any]) -> Callable[[str], tuple[C
     direct = op is getattr(nn.functional, name, None) or op is getattr(torch, name, None)
 
     def call(side: str) -> tuple[Callable[..., Any], None]:
-        function = getattr(torch_ext.functional, name) if side == HAND else _truth(name)
-        if function is None:
+        if side == HAND:
+            function = getattr(torch_ext.functional, name)
+        elif side == NATIVE or (function := _truth(name)) is None:
             return op, None
         return (function if direct else _with(name, function, op)), None
 
@@ -119,7 +121,7 @@ def _module_call(
         torch.manual_seed(SEED)
         a, k = copy.deepcopy((args, kwargs))
         module = kind(*a, **k).train(training).to(dtype)
-        truth = _truth(name.lower()) if side == NATIVE else None
+        truth = _truth(name.lower()) if side == TRUTH else None
         return (module if truth is None else _with(name.lower(), truth, module)), module
 
     return call
