@@ -58,8 +58,8 @@ from handgrad.derivations import mse_loss as mse_loss
 from handgrad.derivations import multiply as multiply
 from handgrad.derivations import nll_loss as nll_loss
 from handgrad.derivations import pad as pad
-from handgrad.derivations import prelu as prelu
 from handgrad.derivations import poisson_nll_loss as poisson_nll_loss
+from handgrad.derivations import prelu as prelu
 from handgrad.derivations import relu as relu
 from handgrad.derivations import relu6 as relu6
 from handgrad.derivations import reshape as reshape

@@ -3,10 +3,10 @@
 Shapes.  x and y (...); mask, booleans or numbers 0 and 1, broadcasts to (...). One entry for each element is
 alpha dropout; one for each channel, (N, C, 1, ...), feature alpha dropout.
 
-Forward.  Each element is kept (m = 1) with probability q = 1 - p, and otherwise becomes v, the value of ``selu``
-far to the left. If x has mean 0 and variance 1, then m x + (1 - m) v has mean p v and variance
-q + p v² - p² v² = q (1 + p v²); so a = 1/√(q (1 + p v²)) and b = -a p v bring them back to 0 and 1. With p = 1
-nothing is kept and y = 0. The mask is an input: whoever calls draws it. In evaluation PyTorch leaves the
+Forward.  Each element is kept (m = 1) with probability q = 1 - p, and otherwise becomes v, the value of
+``selu`` far to the left. If x has mean 0 and variance 1, then m x + (1 - m) v has mean p v and variance
+q + p v² - p² v² = q (1 + p v²); so a = 1/√(q (1 + p v²)) and b = -a p v bring them back to 0 and 1. With p =
+1 nothing is kept and y = 0. The mask is an input: whoever calls draws it. In evaluation PyTorch leaves the
 layer out.
 
 Chain rule.  dy is ∂L/∂y.  ∂y/∂x = a m.
@@ -14,8 +14,8 @@ Chain rule.  dy is ∂L/∂y.  ∂y/∂x = a m.
 Result.  dx = a m dy;  the mask has no gradient.
 
 Kinks: none.  Errors: p outside [0, 1].  NaN is passed on, dropped or not, as in PyTorch.
-Source: Klambauer, Unterthiner, Mayr and Hochreiter, Self-Normalizing Neural Networks (2017), section 3; PyTorch
-documentation, torch.nn.functional.alpha_dropout.
+Source: Klambauer, Unterthiner, Mayr and Hochreiter, Self-Normalizing Neural Networks (2017), section 3;
+PyTorch documentation, torch.nn.functional.alpha_dropout.
 """
 
 import math

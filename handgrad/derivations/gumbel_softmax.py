@@ -10,11 +10,12 @@ Chain rule.  dy is ∂L/∂y. With z = (x + g)/τ, dz from ``softmax``, and ∂z
 
 Result.  dx = dz/τ,  dz = y (dy - ⟨dy, y⟩);  g has no gradient.
 
-Kink.  With ``hard`` y is a step, whose derivative is 0 wherever it has one. By convention (the straight-through
-estimator, in PyTorch too) the gradient is that of the soft sample. Of equal entries the first is the largest.
+Kink.  With ``hard`` y is a step, whose derivative is 0 wherever it has one. By convention (the
+straight-through estimator, in PyTorch too) the gradient is that of the soft sample. Of equal entries the
+first is the largest.
 Errors: an axis that x does not have.
-Source: Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax (2017), sections 2.1 and 2.2; PyTorch
-documentation, torch.nn.functional.gumbel_softmax.
+Source: Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax (2017), sections 2.1 and 2.2;
+PyTorch documentation, torch.nn.functional.gumbel_softmax.
 """
 
 from handgrad._arrays import namespace, normalize_axes

@@ -2,10 +2,11 @@
 
 Shapes.  x and y (...), element by element.
 
-Forward.  ``softplus`` of -x, negated, without its threshold: log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-|x|)),
-in which exp cannot overflow.
+Forward.  ``softplus`` of -x, negated, without its threshold: log(1 + exp(-x)) = max(-x, 0) + log(1 +
+exp(-|x|)), in which exp cannot overflow.
 
-Chain rule.  dy is ∂L/∂y.  ∂y/∂x = exp(-x) / (1 + exp(-x)) = σ(-x), which is 1 - σ(x) without the cancellation.
+Chain rule.  dy is ∂L/∂y.  ∂y/∂x = exp(-x) / (1 + exp(-x)) = σ(-x), which is 1 - σ(x) without the
+cancellation.
 
 Result.  dx = dy σ(-x).
 

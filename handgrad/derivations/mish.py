@@ -2,7 +2,8 @@
 
 Shapes.  x and y (...), element by element.
 
-Forward.  With tanh(u) = (exp(2u) - 1) / (exp(2u) + 1) and u = log(1 + E), E = exp(x), the hyperbolic tangent is
+Forward.  With tanh(u) = (exp(2u) - 1) / (exp(2u) + 1) and u = log(1 + E), E = exp(x), the hyperbolic tangent
+is
     T = ((1 + E)² - 1) / ((1 + E)² + 1) = (E² + 2E) / (E² + 2E + 2)
 a quotient in which nothing cancels. E overflows for large x; there both are divided by E²: with e = exp(-x),
 T = (1 + 2e) / (1 + 2e + 2e²). So exp is only ever taken of numbers ≤ 0.
@@ -14,8 +15,8 @@ and for x > 0, divided by E⁴,  ∂T/∂x = 4 e² (1 + e) / (1 + 2e + 2e²)².
 Result.  dx = dy (T + x ∂T/∂x).
 
 Kinks: none.  Errors: none.  NaN is passed on. At x = -∞ y is NaN (∞ · 0), and at ±∞ so is dx, as in PyTorch.
-Source: Misra, Mish: A Self Regularized Non-Monotonic Activation Function (2020), section 3; PyTorch documentation,
-torch.nn.functional.mish.
+Source: Misra, Mish: A Self Regularized Non-Monotonic Activation Function (2020), section 3; PyTorch
+documentation, torch.nn.functional.mish.
 """
 
 from handgrad._arrays import namespace

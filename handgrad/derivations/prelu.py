@@ -2,13 +2,13 @@
 
 Shapes.  x and y (N, C, ...); w (weight) (C,), or (1,) or () for all. A vector x has one channel.
 
-Chain rule.  dy is ∂L/∂y.  y = x where x > 0: ∂y/∂x = 1, ∂y/∂w = 0.  y = w x where x < 0: ∂y/∂x = w, ∂y/∂w = x.
-A weight goes into all elements of its channel, so its gradient is the sum over them.
+Chain rule.  dy is ∂L/∂y.  y = x where x > 0: ∂y/∂x = 1, ∂y/∂w = 0.  y = w x where x < 0: ∂y/∂x = w, ∂y/∂w =
+x. A weight goes into all elements of its channel, so its gradient is the sum over them.
 
 Result.  dx = dy where x > 0, else w dy;  dw = Σ dy x over the elements of the channel with x ≤ 0.
 
-Kink.  At x = 0 the slope jumps from w to 1 and every value between is a subgradient; PyTorch's convention, and
-ours, is w, and so it is where x is NaN (y and dw are NaN there).
+Kink.  At x = 0 the slope jumps from w to 1 and every value between is a subgradient; PyTorch's convention,
+and ours, is w, and so it is where x is NaN (y and dw are NaN there).
 Errors: a w of other length than 1 and C, or of two axes or more.
 Source: He, Zhang, Ren and Sun, Delving Deep into Rectifiers (2015), section 2.1; PyTorch documentation,
 torch.nn.functional.prelu.

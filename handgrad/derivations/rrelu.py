@@ -2,16 +2,16 @@
 
 Shapes.  x, y and a (slope) (...).
 
-Forward.  In training a is uniform between the options ``lower`` and ``upper`` of PyTorch's function. The slope is an
-input: whoever calls draws it, so that the layer itself is a plain function. In evaluation a is the mean,
-(lower + upper)/2, and the layer is ``leaky_relu``.
+Forward.  In training a is uniform between the options ``lower`` and ``upper`` of PyTorch's function. The
+slope is an input: whoever calls draws it, so that the layer itself is a plain function. In evaluation a is
+the mean, (lower + upper)/2, and the layer is ``leaky_relu``.
 
 Chain rule.  dy is ∂L/∂y.  ∂y/∂x = 1 where x > 0, and a where x < 0.
 
 Result.  dx = dy where x > 0, else a dy;  a has no gradient.
 
-Kink.  At x = 0 the slope jumps from a to 1 and every value between is a subgradient; PyTorch's convention, and
-ours, is a.
+Kink.  At x = 0 the slope jumps from a to 1 and every value between is a subgradient; PyTorch's convention,
+and ours, is a.
 Errors: none.
 Source: Xu, Wang, Chen and Li, Empirical Evaluation of Rectified Activations in Convolutional Network (2015),
 section 2.4; PyTorch documentation, torch.nn.functional.rrelu.

@@ -12,8 +12,8 @@ Result.  dx = λ dy where x > 0, else λ α exp(x) dy.
 Kink.  At x = 0 the slope jumps from λα to λ; PyTorch's convention, and ours, is λα. Where x is NaN, y is NaN
 and the slope is λ.
 Errors: none.
-Source: Klambauer, Unterthiner, Mayr and Hochreiter, Self-Normalizing Neural Networks (2017), equation 2; PyTorch
-documentation, torch.nn.functional.selu.
+Source: Klambauer, Unterthiner, Mayr and Hochreiter, Self-Normalizing Neural Networks (2017), equation 2;
+PyTorch documentation, torch.nn.functional.selu.
 """
 
 from handgrad._cases import case, exactly, normal, smooth

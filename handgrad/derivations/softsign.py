@@ -9,8 +9,8 @@ A complex x has s = 1 + |x| of both of its parts. A step δx moves |x| by δs = 
 
 Result.  dx = dy/s²;  for complex numbers  dx = dy/s - u Re(conj(dy) x)/s².
 
-Kinks: none. |x| has one at 0, but both sides give ∂y/∂x = 1 there; for complex numbers u = 0 at 0. At x = ±∞ y
-is NaN (∞/∞), as in PyTorch.
+Kinks: none. |x| has one at 0, but both sides give ∂y/∂x = 1 there; for complex numbers u = 0 at 0. At x = ±∞
+y is NaN (∞/∞), as in PyTorch.
 Errors: none.
 Source: Turian, Bergstra and Bengio, Quadratic Features and Deep Architectures for Chunking (2009), section 2;
 PyTorch documentation, torch.nn.functional.softsign.

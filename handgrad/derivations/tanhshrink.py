@@ -2,8 +2,8 @@
 
 Shapes.  x and y (...), element by element.
 
-Forward.  Near 0 y is about x³/3, the difference of two numbers that are nearly equal: it is right to a rounding
-of x, not of y, as in PyTorch.
+Forward.  Near 0 y is about x³/3, the difference of two numbers that are nearly equal: it is right to a
+rounding of x, not of y, as in PyTorch.
 
 Chain rule.  dy is ∂L/∂y. With ∂tanh(x)/∂x = 1 - tanh²(x), as ``tanh`` derives it,
     ∂y/∂x = 1 - (1 - tanh²(x)) = tanh²(x)

@@ -81,7 +81,9 @@ class LayerCall:
         return self._with_gradient(self._as_pytorch(OURS, inputs))
 
     def theirs(self, *inputs):
-        """PyTorch."""
+        """PyTorch; its elementary operations where the derivation says that its own is less accurate."""
+        if self.derivation.truth is not None:
+            return (self.derivation.truth(torch, *self._full(inputs), **self.options),)
         return self._with_gradient(self._as_pytorch(torch, inputs))
 
     def formula(self, *inputs):
@@ -91,8 +93,6 @@ class LayerCall:
 
     def truth(self, *inputs):
         """PyTorch; where its own higher derivatives are wrong or missing, its elementary operations."""
-        if self.derivation.truth is not None:
-            return (self.derivation.truth(torch, *self._full(inputs), **self.options),)
         composed = COMPOSED.get(self.derivation.name)
         if composed is None or not all(x.numel() for x in inputs):
             return self.theirs(*inputs)

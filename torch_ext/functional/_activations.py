@@ -93,7 +93,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     need_floats("prelu", input=input, weight=weight)
     if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
         raise RuntimeError(
-            f"prelu needs input and weight of one dtype; received {input.dtype} and {weight.dtype}; convert one."
+            f"prelu needs one dtype for both; received {input.dtype} and {weight.dtype}; convert one."
         )
     y: Tensor = apply("prelu", input, weight)
     return y

@@ -50,7 +50,7 @@ def gumbel_softmax(
     need_tensors("gumbel_softmax", logits=logits)
     if not logits.is_floating_point():
         raise RuntimeError(
-            f"gumbel_softmax needs floating-point numbers as logits; received {logits.dtype}; convert them first."
+            f"gumbel_softmax needs floating-point logits; received {logits.dtype}; convert them first."
         )
     if eps != 1e-10:
         warnings.warn("eps of gumbel_softmax is deprecated and has no effect; leave it out.", stacklevel=2)
@@ -79,8 +79,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         low, high = int(tensor.min()), int(tensor.max())
         if low < 0 or high >= num_classes:
             raise RuntimeError(
-                f"Indices of one_hot must be in [0, {num_classes}), the classes; received {low} to {high}; give "
-                "a larger num_classes or other indices."
+                f"Indices of one_hot must be in [0, {num_classes}), the classes; received {low} to {high}; "
+                "give a larger num_classes or other indices."
             )
     y: Tensor = _primitives.one_hot(tensor, num_classes, torch.int64)
     return y

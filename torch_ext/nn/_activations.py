@@ -142,7 +142,7 @@ class Softmax2d(nn.Softmax2d):
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() not in (3, 4):
             raise ValueError(
-                f"Softmax2d needs (N, C, H, W) or (C, H, W); received {input.dim()} axes; use Softmax instead."
+                f"Softmax2d needs (N, C, H, W) or (C, H, W); received {input.dim()} axes; use Softmax."
             )
         return F.softmax(input, -3, _stacklevel=5)
 

@@ -318,7 +318,8 @@ def _worse(a: Tensor | None, b: Tensor | None, truth: Tensor | None) -> str:
     if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype or not b.is_floating_point():
         return _difference(a, b, lambda: None)
     if b.dtype == torch.float64:  # asked for by an option: no truth knows it better
-        return _difference(a, b, lambda: ROUNDED * 2.0**-53 * np.max(np.abs(b.numpy()), initial=0) + 0 * b.numpy())
+        size = np.abs(b.numpy())
+        return _difference(a, b, lambda: np.full(size.shape, ROUNDED * 2.0**-53 * np.max(size, initial=0)))
     if torch.equal(a, b) or truth is None or truth.shape != b.shape:
         return ""
     p = precision(str(b.dtype))

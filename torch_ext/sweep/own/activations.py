@@ -41,7 +41,6 @@ def _one_hot(g: torch.Generator, dtype: torch.dtype) -> Iterator[tuple[Any, ...]
     yield (integers(g, 0, high=5),), {"num_classes": 6}
 
 
-IN_PLACE = {"shapes": SHAPES, "grad": False}
 FEATURES = ((2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 2, 2))
 PROBABILITIES = ({"p": 0.3}, {"p": 0.0}, {"p": 1.0}, {"training": False})
 TRAINED = tuple({"training": True, **o} for o in PROBABILITIES[:3])
@@ -54,14 +53,14 @@ FUNCTIONS: Functions = {
     "hardshrink": _function({"lambd": 0.3}, {"lambd": -1.0}),
     "threshold": _function({"threshold": 0.1, "value": 20.0}),
     "rrelu": _function({"training": True}, {"lower": 0.3, "upper": 0.3, "training": True}, {"lower": -0.5}),
-    "celu_": _function({"alpha": 0.3}, **IN_PLACE),
-    "elu_": _function({}, {"alpha": 0.3}, **IN_PLACE),
-    "hardtanh_": _function({}, {"min_val": -0.3, "max_val": 0.7}, **IN_PLACE),
-    "leaky_relu_": _function({}, {"negative_slope": 0.3}, **IN_PLACE),
-    "relu_": _function(**IN_PLACE),
-    "rrelu_": _function({}, {"training": True}, **IN_PLACE),
-    "selu_": _function(**IN_PLACE),
-    "threshold_": _function({"threshold": 0.1, "value": 20.0}, **IN_PLACE),
+    "celu_": _function({"alpha": 0.3}, grad=False),
+    "elu_": _function({}, {"alpha": 0.3}, grad=False),
+    "hardtanh_": _function({}, {"min_val": -0.3, "max_val": 0.7}, grad=False),
+    "leaky_relu_": _function({}, {"negative_slope": 0.3}, grad=False),
+    "relu_": _function(grad=False),
+    "rrelu_": _function({}, {"training": True}, grad=False),
+    "selu_": _function(grad=False),
+    "threshold_": _function({"threshold": 0.1, "value": 20.0}, grad=False),
     "softmin": _function({"dim": 0}, {"dim": -1}, shapes=((3, 4), (2, 3, 4), ())),
     "gumbel_softmax": _function(
         {},
