@@ -19,15 +19,24 @@ the same way every formula of a complex layer conjugates its factors.
 
 from handgrad.derivations import add as add
 from handgrad.derivations import batch_norm as batch_norm
+from handgrad.derivations import bilinear as bilinear
 from handgrad.derivations import binary_cross_entropy as binary_cross_entropy
 from handgrad.derivations import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from handgrad.derivations import channel_shuffle as channel_shuffle
 from handgrad.derivations import concat as concat
+from handgrad.derivations import conv1d as conv1d
 from handgrad.derivations import conv2d as conv2d
+from handgrad.derivations import conv3d as conv3d
+from handgrad.derivations import conv_tbc as conv_tbc
+from handgrad.derivations import conv_transpose1d as conv_transpose1d
+from handgrad.derivations import conv_transpose2d as conv_transpose2d
+from handgrad.derivations import conv_transpose3d as conv_transpose3d
 from handgrad.derivations import cross_entropy as cross_entropy
 from handgrad.derivations import divide as divide
 from handgrad.derivations import dropout as dropout
 from handgrad.derivations import embedding as embedding
 from handgrad.derivations import exp as exp
+from handgrad.derivations import fold as fold
 from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
 from handgrad.derivations import gelu as gelu
 from handgrad.derivations import hinge_embedding_loss as hinge_embedding_loss
@@ -47,6 +56,8 @@ from handgrad.derivations import mse_loss as mse_loss
 from handgrad.derivations import multiply as multiply
 from handgrad.derivations import nll_loss as nll_loss
 from handgrad.derivations import pad as pad
+from handgrad.derivations import pixel_shuffle as pixel_shuffle
+from handgrad.derivations import pixel_unshuffle as pixel_unshuffle
 from handgrad.derivations import poisson_nll_loss as poisson_nll_loss
 from handgrad.derivations import relu as relu
 from handgrad.derivations import reshape as reshape
@@ -63,3 +74,4 @@ from handgrad.derivations import subtract as subtract
 from handgrad.derivations import sum as sum
 from handgrad.derivations import tanh as tanh
 from handgrad.derivations import transpose as transpose
+from handgrad.derivations import unfold as unfold
