@@ -58,6 +58,11 @@ def states_before(y, first, sizes, reverse, batch_sizes):
     return join(before, batch_sizes)
 
 
+def given(cotangents, *like):
+    """Cotangents of several outputs; None, for an output that nothing uses, is zero."""
+    return [namespace(y).zeros_like(y) if dy is None else dy for dy, y in zip(cotangents, like, strict=True)]
+
+
 # --- one step ------------------------------------------------------------------------------
 
 

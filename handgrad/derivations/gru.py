@@ -39,6 +39,7 @@ from handgrad.derivations._recurrent import (
     affine_gradients,
     blocks,
     fit_layer,
+    given,
     gru_input_vjp,
     gru_slopes,
     gru_step,
@@ -67,7 +68,7 @@ def forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, reverse=False, batch_size
 
 def backward(dy, residuals, needs, *, reverse=False, batch_sizes=None):
     x, h, w_ih, w_hh, has_bias, sizes, y, *kept = residuals
-    dy, dh_n = dy
+    dy, dh_n = given(dy, y, h)
     before = states_before(y, h, sizes, reverse, batch_sizes)
     slopes, z, of_n = gru_slopes(before, *kept)
     dys, slopes, z = (blocks(v, batch_sizes) for v in (dy, slopes, z))

@@ -42,6 +42,7 @@ from handgrad.derivations._recurrent import (
     affine_gradients,
     blocks,
     fit_layer,
+    given,
     join,
     lstm_slopes,
     lstm_step,
@@ -65,12 +66,12 @@ def forward(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, *, reverse=Fal
 
     (h_n, c_n), kept = unroll(step, (h, c), sizes, reverse)
     y, *kept = (join(k, batch_sizes) for k in kept)
-    return (y, h_n, c_n), (x, h, w_ih, w_hh, w_hr, b_ih is not None, sizes, y, *kept)
+    return (y, h_n, c_n), (x, h, c, w_ih, w_hh, w_hr, b_ih is not None, sizes, y, *kept)
 
 
 def backward(dy, residuals, needs, *, reverse=False, batch_sizes=None):
-    x, h, w_ih, w_hh, w_hr, has_bias, sizes, y, *kept = residuals
-    dy, dh_n, dc_n = dy
+    x, h, c, w_ih, w_hh, w_hr, has_bias, sizes, y, *kept = residuals
+    dy, dh_n, dc_n = given(dy, y, h, c)
     slopes, through_m, f, m = lstm_slopes(*kept)
     dys, slopes, through_m, f = (blocks(v, batch_sizes) for v in (dy, slopes, through_m, f))
 

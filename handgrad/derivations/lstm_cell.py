@@ -26,6 +26,7 @@ from handgrad.derivations._recurrent import (
     affine,
     affine_gradients,
     fit_cell,
+    given,
     lstm_slopes,
     lstm_step,
     lstm_vjp,
@@ -42,7 +43,7 @@ def forward(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
 def backward(dy, residuals, needs):
     x, h, c, w_ih, w_hh, has_bias, *gates = residuals
     slopes, through_m, f, _ = lstm_slopes(c, *gates)
-    da, dc = lstm_vjp(*dy, slopes, through_m, f)
+    da, dc = lstm_vjp(*given(dy, h, c), slopes, through_m, f)
     dx, *dws = affine_gradients(da, da, x, h, w_ih, w_hh, has_bias, (needs[0], needs[3], needs[4]))
     return dx, da @ w_hh if needs[1] else None, dc, *dws
 

@@ -33,6 +33,7 @@ from handgrad.derivations._recurrent import (
     affine_gradients,
     blocks,
     fit_layer,
+    given,
     join,
     one_layer,
     require_layer,
@@ -57,7 +58,7 @@ def forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh", reve
 
 def backward(dy, residuals, needs, *, nonlinearity="tanh", reverse=False, batch_sizes=None):
     x, h, w_ih, w_hh, has_bias, sizes, y = residuals
-    dy, dh_n = dy
+    dy, dh_n = given(dy, y, h)
     dys, hs = blocks(dy, batch_sizes), blocks(y, batch_sizes)
 
     def step(t, dh):

@@ -38,12 +38,12 @@ def _layer(self: nn.RNNBase, input: Any, hx: Any, function: Any) -> tuple[Any, t
     if unbatched:
         x = x.unsqueeze(0 if self.batch_first else 1)
         hx = _each(hx, lambda h: h.unsqueeze(1))
-    hx = _zeros(self, x, batch_sizes) if hx is None else self.permute_hidden(hx, order)
+    hx = _zeros(self, x, batch_sizes) if hx is None else _permuted(self, hx, order)
     self.check_forward_args(x, hx, batch_sizes)
     options = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
     if packed:
         y, *states = function(x, batch_sizes, hx, self._flat_weights, *options)
-        hidden = self.permute_hidden(states[0] if len(states) == 1 else tuple(states), back)
+        hidden = _permuted(self, states[0] if len(states) == 1 else tuple(states), back)
         return PackedSequence(y, batch_sizes, order, back), hidden
     y, *states = function(x, hx, self._flat_weights, *options, self.batch_first)
     hidden = states[0] if len(states) == 1 else tuple(states)
@@ -117,10 +117,16 @@ def _cell(self: nn.RNNCellBase, input: Tensor, hx: Any, function: Any, n_states:
                 "reshape it."
             )
     unbatched = input.dim() == 1
-    x, *states = (v.unsqueeze(0) if unbatched else v for v in (input, *states))
-    states = states or [x.new_zeros(x.shape[0], self.hidden_size) for _ in range(n_states)]
-    hx = states[0] if n_states == 1 else states
-    y = function(x, hx, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+    x, *given = (v.unsqueeze(0) if unbatched else v for v in (input, *states))
+    given = given or [x.new_zeros(x.shape[0], self.hidden_size) for _ in range(n_states)]
+    y = function(
+        x,
+        given[0] if n_states == 1 else given,
+        self.weight_ih,
+        self.weight_hh,
+        self.bias_ih,
+        self.bias_hh,
+    )
     return _each(y, lambda v: v.squeeze(0)) if unbatched else y
 
 
