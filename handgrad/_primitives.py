@@ -52,22 +52,18 @@ def erfc(x: Array) -> Array:
 
 @elementwise(lambda xp, x, y: y * (1 - y))
 def sigmoid(x: Array) -> Array:
-    """1/(1 + exp(-x)), without overflow: see ``derivations.sigmoid``. PyTorch's own takes one pass."""
-    xp = namespace(x)
-    if own := _own(xp, "sigmoid"):
+    """1 / (1 + exp(-x)) of real numbers, with exp of numbers <= 0 alone, which cannot overflow."""
+    if own := _own(namespace(x), "sigmoid"):
         return own(x)
+    return logistic(x)
+
+
+def logistic(x: Array) -> Array:
+    """The formula of :func:`sigmoid`, of complex numbers too."""
+    xp = namespace(x)
     left = real(x) < 0
     e = xp.exp(xp.where(left, x, -x))
     return xp.where(left, e, 1) / (1 + e)
-
-
-def add_product(c: Array | None, a: Array, b: Array) -> Array:
-    """c + a b of matrices, c broadcast or None: one operator where the library has it."""
-    if c is None:
-        return a @ b
-    if (own := _own(namespace(a), "addmm")) and primal(a) is a and primal(b) is b and primal(c) is c:
-        return own(c, a, b)
-    return c + a @ b
 
 
 def one_hot(index: Array, n: int, dtype: Any) -> Array:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
+from handgrad._primitives import logistic
+
 # The standard's names; of Python's own names only those that the standard gives a meaning.
 _SHADOWED = set(vars(builtins)) - {"abs", "all", "any", "bool", "pow", "round"}
 globals().update(
@@ -30,7 +32,7 @@ globals().update(
         name: getattr(torch, name)
         for name in (
             "abs addmm ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
-            "logical_and logical_not logical_or round sigmoid sign sin sqrt square tanh trunc where"
+            "logical_and logical_not logical_or round sign sin sqrt square tanh trunc where"
         ).split()
     }
 )
@@ -193,6 +195,13 @@ def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 # --- primitives of handgrad, by PyTorch's own forward operators -------------------------
 
 Ints = tuple[int, ...]
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """``torch.sigmoid``; by its formula where it is differentiated in its turn, so that no native node with a
+    backward operator of its own stands in a second backward pass."""
+    formula = x.is_complex() or (torch.is_grad_enabled() and x.requires_grad)
+    return logistic(x) if formula else torch.sigmoid(x)
 
 
 def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:

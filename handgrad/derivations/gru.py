@@ -33,7 +33,7 @@ documentation, torch.nn.GRU.
 
 from handgrad._cases import case, normal
 from handgrad._derivation import register
-from handgrad._primitives import add_product
+from handgrad._primitives_products import add_product
 from handgrad.derivations._recurrent import (
     affine,
     affine_gradients,

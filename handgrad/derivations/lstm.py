@@ -36,7 +36,7 @@ Sak et al. (2014) for projections; PyTorch documentation, torch.nn.LSTM.
 from handgrad._arrays import as_matrix
 from handgrad._cases import case, normal
 from handgrad._derivation import register
-from handgrad._primitives import add_product
+from handgrad._primitives_products import add_product
 from handgrad.derivations._recurrent import (
     affine,
     affine_gradients,

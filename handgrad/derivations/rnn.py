@@ -25,7 +25,7 @@ documentation, torch.nn.RNN.
 
 from handgrad._cases import case, exactly, normal
 from handgrad._derivation import register
-from handgrad._primitives import add_product
+from handgrad._primitives_products import add_product
 from handgrad.derivations._recurrent import (
     activate,
     activate_vjp,
