@@ -112,13 +112,11 @@ def scatter_rows(updates: Array, index: Array, n: int, *, sparse: bool = False) 
 
 @linear
 def wide_sum(x: Array, axes: Ints) -> Array:
-    """The sum over ``axes``, which are kept with length 1: float32 is summed in float64, where there is one."""
+    """The sum over ``axes``, which are kept with length 1; that of float32 in float64, where there is one."""
     xp = namespace(x)
     if own := _own(xp, "wide_sum"):
         return own(x, axes)
-    if x.dtype != xp.float32:
-        return xp.sum(x, axis=axes, keepdims=True)
-    return xp.astype(xp.sum(x, axis=axes, keepdims=True, dtype=xp.float64), x.dtype)
+    return xp.sum(x, axis=axes, keepdims=True, dtype=xp.float64 if x.dtype == xp.float32 else x.dtype)
 
 
 @linear

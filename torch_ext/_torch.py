@@ -201,8 +201,8 @@ def wide_sum(x: Tensor, axes: Ints) -> Tensor:
     if x.dtype != torch.float32 or x.device.type == "mps":  # which has no float64
         return torch.sum(x, dim=axes, keepdim=True)
     if x.device.type == "cpu":
-        return torch.sum(x.double(), dim=axes, keepdim=True).float()
-    return torch.sum(x, dim=axes, keepdim=True, dtype=torch.float64).float()
+        return torch.sum(x.double(), dim=axes, keepdim=True)
+    return torch.sum(x, dim=axes, keepdim=True, dtype=torch.float64)
 
 
 def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:

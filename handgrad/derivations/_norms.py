@@ -4,35 +4,42 @@
 ``layer_norm``; batch, instance and group norm differ only in the axes.
 """
 
-from handgrad._arrays import namespace, size
+from handgrad._arrays import cast, namespace, size
 from handgrad._errors import IndexInputError, require
 from handgrad._primitives import pad, wide_sum
 
 
 def average(x, axes):
     """The mean over ``axes``, which are kept with length 1; 0 over no elements."""
-    return namespace(x).sum(x, axis=axes, keepdims=True) / max(_count(x, axes), 1)
+    return namespace(x).sum(x, axis=axes, keepdims=True) / max(count(x, axes), 1)
 
 
 def standardize(x, axes, eps, *, wide=False):
     """x̂, 1/sqrt(σ² + ε), μ and σ²; the last three keep their axes, with length 1.
 
-    Two passes: the mean, then the squares of the distances from it. Where the mean is large its
-    rounding error stands in every distance: it is the mean of the distances, and is removed.
-    ``wide``: that one is summed in float64, for a μ that is itself a result.
+    Two passes: the mean, then the squares of the distances from it. ``wide``: float32 is summed in float64
+    for the mean, which then is right in its last digit.
     """
-    mean = average(x, axes)
+    xp = namespace(x)
+    exact = wide_sum(x, axes) / max(count(x, axes), 1) if wide else average(x, axes)
+    mean = cast(exact, x.dtype)
     distance = x - mean
-    rest = wide_sum(distance, axes) / max(_count(x, axes), 1) if wide else average(distance, axes)
+    # Where the mean is large, its rounding error stands in every distance: it is their mean, and is removed.
+    known = exact.dtype != x.dtype
+    rest = cast(exact - cast(mean, exact.dtype), x.dtype) if known else average(distance, axes)
     distance = distance - rest
     var = average(distance * distance, axes)
-    rstd = 1 / namespace(x).sqrt(var + eps)
+    rstd = 1 / xp.sqrt(var + eps)
     return distance * rstd, rstd, mean + rest, var
 
 
 def standardize_vjp(dxhat, xhat, rstd, axes):
-    """dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) / sqrt(σ² + ε): three ways from x to x̂, three terms."""
-    return rstd * (dxhat - average(dxhat, axes) - xhat * average(dxhat * xhat, axes))
+    """dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) / sqrt(σ² + ε): three ways from x to x̂, three terms.
+
+    mean(x̂) is 0, so dx̂ may lose its mean first: the second mean then cancels less.
+    """
+    dxhat = dxhat - average(dxhat, axes)
+    return rstd * (dxhat - xhat * average(dxhat * xhat, axes))
 
 
 def affine(xhat, w, b):
@@ -41,7 +48,8 @@ def affine(xhat, w, b):
     return y if b is None else y + b
 
 
-def _count(x, axes):
+def count(x, axes):
+    """How many elements of x the ``axes`` hold together."""
     return size(tuple(x.shape[axis] for axis in axes))
 
 
@@ -73,7 +81,7 @@ def channel_norm(x, running_mean, running_var, w, b, axes, *, of_input, momentum
     new_mean, new_var = running_mean, running_var
     if of_input:
         xhat, rstd, mean, var = standardize(x, axes, eps, wide=True)
-        new_mean, new_var = _update(running_mean, running_var, mean, var, _count(x, axes), momentum)
+        new_mean, new_var = _update(running_mean, running_var, mean, var, count(x, axes), momentum)
     else:
         rstd = 1 / namespace(x).sqrt(along_channels(running_var, x) + eps)
         xhat = (x - along_channels(running_mean, x)) * rstd

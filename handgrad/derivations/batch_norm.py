@@ -38,6 +38,7 @@ from handgrad.derivations._norms import (
     all_but_channels,
     channel_norm,
     channel_norm_vjp,
+    count,
     require_channel_norm,
 )
 
@@ -47,7 +48,7 @@ def forward(
 ):
     require_channel_norm("batch_norm", x, running_mean, running_var, (w, b), training)
     require(
-        not training or size(tuple(x.shape)) != x.shape[1],
+        not training or count(x, all_but_channels(x)) != 1,
         "Expected more than 1 value per channel when training",
         f"input size {tuple(x.shape)}",
         "give a larger batch",

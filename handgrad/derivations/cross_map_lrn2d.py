@@ -39,7 +39,7 @@ def backward(dy, residuals, *, size, alpha=1e-4, beta=0.75, k=1.0):  # noqa: ARG
 def reference(torch, x, *, size, alpha=1e-4, beta=0.75, k=1.0):
     """PyTorch's local response norm of the odd window: its CrossMapLRN2d is wrong."""
     odd = 2 * ((size - 1) // 2) + 1
-    return torch.nn.functional.local_response_norm(x, odd, alpha * odd / size, beta, k)
+    return torch.nn.functional.local_response_norm(x, odd, alpha * odd / size, beta, k).to(x.dtype)
 
 
 def fit(rng, shape):

@@ -20,9 +20,9 @@ In max, where one element is larger than all others, a is constant under a small
     dw_vj = Σ_b dy_bj [index at a_bj = v]
 
 Result.  dw is 0, but each c_i dy_b is added to row index_i (max: each dy_bj to row index[a_bj], column j).
-Options that change dw by a rule of PyTorch, so that it is no derivative:
-    scale_grad_by_freq     dw_v is divided by the number of i with index_i = v
-and ``sparse`` returns the same dw as a sparse tensor, where the array library has them. PyTorch's
+scale_grad_by_freq divides dw_v by the number of i with index_i = v: a rule, and no derivative. (PyTorch 2.13
+divides by the count of another row: docs/findings/embedding_bag.md.)
+``sparse`` returns the same dw as a sparse tensor, where the array library has them. PyTorch's
 ``max_norm`` changes the table *before* the look-up, so it belongs to torch_ext.functional.
 
 Ties.  Of several largest elements the first takes the gradient, PyTorch's convention and ours.
@@ -128,6 +128,12 @@ def _require(index, offsets, s, mode, include_last, scaled, sparse):
         "reshape the index, or give or leave out the offsets",
     )
     require(
+        offsets is not None or index.shape[1] > 0,
+        "bags of one length need at least one place",
+        f"index {tuple(index.shape)}",
+        "give offsets for empty bags",
+    )
+    require(
         mode in ("sum", "mean", "max"),
         "mode must be one of sum, mean and max",
         repr(mode),
@@ -162,14 +168,20 @@ def _require(index, offsets, s, mode, include_last, scaled, sparse):
         )
 
 
+def reference(torch, index, w, offsets=None, s=None, *, scale_grad_by_freq=False, mode="mean", **options):
+    """PyTorch's own, but for scaled gradients, which it divides by the counts of other rows."""
+    functional = torch.nn.functional
+    if scale_grad_by_freq:  # a bag in each row of index, no padding
+        return torch.sum(functional.embedding(index, w, scale_grad_by_freq=True), 1)
+    return functional.embedding_bag(index, w, offsets, per_sample_weights=s, mode=mode, **options)
+
+
 register(
     forward,
     backward,
     torch="torch.nn.functional.embedding_bag",
     differentiable=("w", "per_sample_weights"),
-    reference=lambda torch, index, w, offsets=None, s=None, **options: torch.nn.functional.embedding_bag(
-        index, w, offsets, per_sample_weights=s, **options
-    ),
+    reference=reference,
     widen=False,
     # kink=True where scaling makes dw a rule and no derivative: numerical ones differ
     cases=[
@@ -185,7 +197,10 @@ register(
         case("scaled by frequency", integers(2, 6, high=3), normal(3, 2), mode="sum", kink=True,
              scale_grad_by_freq=True),
         case("sparse", integers(2, 4, high=5), normal(5, 3), sparse=True),
-        case("empty bags", integers(3, 0, high=5), normal(5, 3), mode="max"),
+        case("an empty bag", integers(4, high=5), normal(5, 3), integers(2, high=1)),
+        case("an empty bag, max", integers(4, high=5), distinct(5, 3), integers(2, high=1), mode="max"),
+        case("an empty bag at last", integers(0, high=5), normal(5, 3), integers(2, high=1), mode="sum",
+             include_last_offset=True),
         case("no bags", integers(0, 3, high=5), normal(5, 3)),
     ],
 )  # fmt: skip

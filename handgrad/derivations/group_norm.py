@@ -90,7 +90,7 @@ register(
         case("images", normal(2, 6, 2, 2), normal(6), normal(6), num_groups=3, eps=0.1),
         case("no spatial axes", normal(2, 6), normal(6), None, num_groups=2),
         case("no weight", normal(2, 4, 3), None, None, num_groups=2),
-        case("bias alone", normal(2, 4, 3), None, normal(4), num_groups=1),
+        case("one group", normal(2, 4, 3), normal(4), normal(4), num_groups=1),
         case("each channel by itself", normal(2, 3, 4), normal(3), normal(3), num_groups=3),
         case("one sample, large mean", normal(1, 4, 6, mean=1000.0, scale=30.0), normal(4), normal(4),
              num_groups=2),

@@ -102,6 +102,6 @@ register(
         case("one sample, large mean", normal(1, 3, 8, mean=1000.0, scale=30.0), _MEAN, _VAR, None, None),
         case("running statistics", normal(2, 3, 4), _MEAN, _VAR, normal(3), normal(3), use_input_stats=False),
         case("no spatial axes", normal(2, 3), _MEAN, _VAR, normal(3), None, use_input_stats=False, eps=0.01),
-        case("empty", normal(2, 3, 0), None, None, normal(3), normal(3)),
+        case("empty", normal(2, 3, 0), _MEAN, _VAR, normal(3), normal(3)),
     ],
 )

@@ -33,7 +33,9 @@ def forward(x, *, size, alpha=1e-4, beta=0.75, k=1.0):
         tuple(x.shape),
         "add the missing axes",
     )
-    require(size > 0, "local_response_norm needs a window of at least one channel", f"size {size}", "widen it")
+    require(
+        size > 0, "local_response_norm needs a window of at least one channel", f"size {size}", "widen it"
+    )
     return respond(x, size // 2, (size - 1) // 2, alpha / size, beta, k)
 
 
@@ -53,6 +55,7 @@ register(
     forward,
     backward,
     torch="torch.nn.functional.local_response_norm",
+    autocast="loss",  # pow and averages of volumes: float32 on the CPU too
     fit=fit,
     cases=[
         case("as in the paper", normal(2, 7, 2, 2), size=5, alpha=5e-4, beta=0.75, k=2.0),
