@@ -12,7 +12,8 @@ from handgrad._primitives import one_hot
 def argmax_rows(rows: Array, group: Array, n: int) -> Array:
     """The row that holds the largest element of each group and column: (m, d), (m,) -> (n, d) of int64.
 
-    Groups are numbered from 0; n and more are left out. -1 where a group is empty. Of equal elements the first wins.
+    Groups are numbered from 0; n and more are left out. -1 where a group is empty. Of equal elements the
+    first wins.
     """
     rows = primal(rows)
     xp = namespace(rows)

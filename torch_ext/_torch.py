@@ -211,23 +211,30 @@ def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0
     return F.pad(x, last_first, value=value) if builtins.any(last_first) else x
 
 
-def correlate(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Tensor:
+def correlate(
+    x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int, b: Tensor | None = None
+) -> Tensor:
     """``torch.nn.functional.conv1d`` to ``conv3d``."""
     conv = (torch.conv1d, torch.conv2d, torch.conv3d)[w.ndim - 3]
-    return conv(x, w, None, stride, padding, dilation, groups)
+    return conv(x, w, b, stride, padding, dilation, groups)
 
 
 def correlate_to_input(
-    y: Tensor, w: Tensor, spatial: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    y: Tensor,
+    w: Tensor,
+    spatial: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
+    b: Tensor | None = None,
 ) -> Tensor:
     """``torch.nn.functional.conv_transpose1d`` to ``conv_transpose3d``."""
     conv = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[w.ndim - 3]
-    # entries at the end of x that no window reached, since the stride stepped over them
-    unseen = tuple(
-        (n + 2 * p - d * (k - 1) - 1) % s
-        for n, k, s, p, d in zip(spatial, w.shape[2:], stride, padding, dilation, strict=True)
-    )
-    return conv(y, w, None, stride, padding, unseen, groups, dilation)
+    # entries at the end of x behind the last window: the stride stepped over them
+    sizes = zip(spatial, y.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
+    unseen = tuple(n + 2 * p - d * (k - 1) - 1 - s * (m - 1) for n, m, k, s, p, d in sizes)
+    return conv(y, w, b, stride, padding, unseen, groups, dilation)
 
 
 def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> Tensor:
@@ -248,3 +255,20 @@ def argmax_rows(rows: Tensor, group: Tensor, n: int) -> Tensor:
     none = places.new_full((n + 1, d), m)
     first = none.scatter_reduce(0, at, torch.where(has_it, places, m), "amin")[:n]
     return torch.where(first < m, first, -1)
+
+
+def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
+    """``torch.nn.functional.unfold``."""
+    return F.unfold(x, kernel, dilation, padding, stride)
+
+
+def add_columns(
+    u: Tensor, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> Tensor:
+    """``torch.nn.functional.fold``."""
+    return F.fold(u, spatial, kernel, dilation, padding, stride)
+
+
+def packed(x: Tensor) -> Tensor:
+    """A contiguous clone."""
+    return x.clone(memory_format=torch.contiguous_format)

@@ -1,10 +1,10 @@
 """y_b = Σ_(i in bag b) s_i w[index_i], or their mean, or their largest elements: bags of rows of a table
 
-Shapes.  index (m,) of integers in [0, n), w (n, d), y (B, d). offsets (B,) says where each bag begins: bag b holds
-the places i from offsets_b up to the next bag, or to the end. With include_last_offset, offsets (B + 1,) says
-the end of the last bag too. An index (B, m) without offsets has a bag in each row. per_sample_weights s has the
-shape of index, for sums alone; absent it is 1. i runs over places, v over rows of w; y_b, w_v and their gradients
-are vectors of length d.
+Shapes.  index (m,) of integers in [0, n), w (n, d), y (B, d). offsets (B,) says where each bag begins:
+bag b holds the places i from offsets_b up to the next bag, or to the end. With include_last_offset,
+offsets (B + 1,) says the end of the last bag too. An index (B, m) without offsets has a bag in each row.
+per_sample_weights s has the shape of index, for sums alone; absent it is 1. i runs over places, v over rows
+of w; y_b, w_v and their gradients are vectors of length d.
 
 Forward.  Let [i in b] be 1 if place i belongs to bag b and index_i is not padding_idx, else 0, and
 N_b = Σ_i [i in b].
@@ -78,9 +78,7 @@ def forward(
     return cast(y, w.dtype), (index, bag, factor, w, shape)
 
 
-def backward(
-    dy, residuals, needs, *, mode="mean", padding_idx=None, scale_grad_by_freq=False, sparse=False, **_
-):  # noqa: ARG001 (padding has no bag)
+def backward(dy, residuals, needs, *, mode="mean", scale_grad_by_freq=False, sparse=False, **_):
     index, where, factor, w, shape = residuals
     xp, n = namespace(dy), w.shape[0]
     dy = cast(dy, xp.float32) if is_half(dy) else dy

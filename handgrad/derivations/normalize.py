@@ -1,8 +1,8 @@
 """y = x / n,  n = max(‖x‖_p, ε),  ‖x‖_p = (Σ_i |x_i|^p)^(1/p)
 
-Shapes.  x and y (...). The sum runs over the axes ``dim`` (one, several, or None for all), taken as one; below
-i and k count their elements, and all other axes stand still. p is any real number: 0 counts the x_i that are
-not 0, ∞ takes the largest |x_i| and -∞ the smallest.
+Shapes.  x and y (...). The sum runs over the axes ``dim`` (one, several, or None for all), taken as one.
+Below, i and k count their elements, and all other axes stand still. p is any real number: 0 counts the x_i
+that are not 0, ∞ takes the largest |x_i| and -∞ the smallest.
 
 Forward.  As written. ε keeps short vectors from being blown up: a vector shorter than ε is divided by ε.
 

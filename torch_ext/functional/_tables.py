@@ -67,7 +67,7 @@ def embedding_bag(
         _shorten(weight, input, max_norm, norm_type)
     if per_sample_weights is not None and mode in ("mean", "max"):
         raise NotImplementedError(
-            f"embedding_bag takes per_sample_weights with mode 'sum' alone; received mode {mode!r}; use 'sum'."
+            f"embedding_bag takes per_sample_weights in mode 'sum' alone; received {mode!r}; use 'sum'."
         )
     if per_sample_weights is not None and per_sample_weights.dtype != weight.dtype:
         raise RuntimeError(
