@@ -58,7 +58,7 @@ def embedding_bag(
             f"{tuple(per_sample_weights.shape)} for {tuple(input.shape)}; reshape them."
         )
     if input.ndim == 2 and input.is_nested:
-        offsets, include_last_offset = input.offsets(), True
+        offsets, include_last_offset = input.offsets(), True  # type: ignore[attr-defined]
         input = input.values().reshape(-1)
         if per_sample_weights is not None:
             per_sample_weights = per_sample_weights.values().reshape(-1)

@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from torch_ext import functional as F  # noqa: N812 - its usual name
+from torch_ext.functional._common import apply
 
 __all__ = [
     "BatchNorm1d",
@@ -137,7 +138,7 @@ class LocalResponseNorm(nn.LocalResponseNorm):
 
 class CrossMapLRN2d(nn.CrossMapLRN2d):
     def forward(self, input: Tensor) -> Tensor:
-        y: Tensor = F.apply(
+        y: Tensor = apply(
             "cross_map_lrn2d", input, size=self.size, alpha=self.alpha, beta=self.beta, k=self.k
         )
         return y
