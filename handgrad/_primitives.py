@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._arrays import Array, Shape, is_floating, library, namespace, size
+from handgrad._arrays import Array, Shape, is_floating, library, namespace, real, size
 from handgrad._dual import bilinear, elementwise, linear, primal
 from handgrad._errors import require
 
@@ -48,6 +48,22 @@ def erfc(x: Array) -> Array:
 
     of_r = xp.where(r < near, 1 - 2 * scale * series, scale / fraction)
     return xp.where(x < 0, 2 - of_r, of_r)
+
+
+@elementwise(lambda xp, x, y: y * (1 - y))
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)) of real numbers, with exp of numbers <= 0 alone, which cannot overflow."""
+    if own := _own(namespace(x), "sigmoid"):
+        return own(x)
+    return logistic(x)
+
+
+def logistic(x: Array) -> Array:
+    """The formula of :func:`sigmoid`, of complex numbers too."""
+    xp = namespace(x)
+    left = real(x) < 0
+    e = xp.exp(xp.where(left, x, -x))
+    return xp.where(left, e, 1) / (1 + e)
 
 
 def one_hot(index: Array, n: int, dtype: Any) -> Array:

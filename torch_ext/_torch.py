@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
+from handgrad._primitives import logistic
+
 # The standard's names; of Python's own names only those that the standard gives a meaning.
 _SHADOWED = set(vars(builtins)) - {"abs", "all", "any", "bool", "pow", "round"}
 globals().update(
@@ -203,6 +205,13 @@ def wide_sum(x: Tensor, axes: Ints) -> Tensor:
     if x.device.type == "cpu":
         return torch.sum(x.double(), dim=axes, keepdim=True)
     return torch.sum(x, dim=axes, keepdim=True, dtype=torch.float64)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """``torch.sigmoid``; by its formula where it is differentiated in its turn, so that no native node with a
+    backward operator of its own stands in a second backward pass."""
+    formula = x.is_complex() or (torch.is_grad_enabled() and x.requires_grad)
+    return logistic(x) if formula else torch.sigmoid(x)
 
 
 def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
