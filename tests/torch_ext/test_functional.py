@@ -65,7 +65,10 @@ DOCUMENTED = {
 }
 
 
-@pytest.mark.parametrize("name", registry)
+FUNCTIONS = [name for name in registry if name in DOCUMENTED or ".functional." in registry[name].torch]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_signature_is_that_of_pytorch(name):
     ours = {p.name: (p.kind, p.default) for p in inspect.signature(getattr(H, name)).parameters.values()}
     f = getattr(F, name, None)
