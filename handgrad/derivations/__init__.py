@@ -17,6 +17,7 @@ Complex numbers.  dz is ∂L/∂Re z + i ∂L/∂Im z, as in PyTorch. Then y = w
 the same way every formula of a complex layer conjugates its factors.
 """
 
+from handgrad.derivations import abs as abs
 from handgrad.derivations import add as add
 from handgrad.derivations import alpha_dropout as alpha_dropout
 from handgrad.derivations import batch_norm as batch_norm
@@ -25,6 +26,7 @@ from handgrad.derivations import binary_cross_entropy as binary_cross_entropy
 from handgrad.derivations import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from handgrad.derivations import celu as celu
 from handgrad.derivations import channel_shuffle as channel_shuffle
+from handgrad.derivations import clamp as clamp
 from handgrad.derivations import concat as concat
 from handgrad.derivations import conv1d as conv1d
 from handgrad.derivations import conv2d as conv2d
@@ -33,6 +35,7 @@ from handgrad.derivations import conv_tbc as conv_tbc
 from handgrad.derivations import conv_transpose1d as conv_transpose1d
 from handgrad.derivations import conv_transpose2d as conv_transpose2d
 from handgrad.derivations import conv_transpose3d as conv_transpose3d
+from handgrad.derivations import cos as cos
 from handgrad.derivations import cross_entropy as cross_entropy
 from handgrad.derivations import cross_map_lrn2d as cross_map_lrn2d
 from handgrad.derivations import divide as divide
@@ -40,14 +43,16 @@ from handgrad.derivations import dropout as dropout
 from handgrad.derivations import elu as elu
 from handgrad.derivations import embedding as embedding
 from handgrad.derivations import embedding_bag as embedding_bag
+from handgrad.derivations import erf as erf
 from handgrad.derivations import exp as exp
+from handgrad.derivations import expm1 as expm1
 from handgrad.derivations import fold as fold
 from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
 from handgrad.derivations import gelu as gelu
 from handgrad.derivations import glu as glu
+from handgrad.derivations import group_norm as group_norm
 from handgrad.derivations import gru as gru
 from handgrad.derivations import gru_cell as gru_cell
-from handgrad.derivations import group_norm as group_norm
 from handgrad.derivations import gumbel_softmax as gumbel_softmax
 from handgrad.derivations import hardshrink as hardshrink
 from handgrad.derivations import hardsigmoid as hardsigmoid
@@ -63,24 +68,30 @@ from handgrad.derivations import leaky_relu as leaky_relu
 from handgrad.derivations import linear as linear
 from handgrad.derivations import local_response_norm as local_response_norm
 from handgrad.derivations import log as log
+from handgrad.derivations import log1p as log1p
 from handgrad.derivations import log_softmax as log_softmax
 from handgrad.derivations import logsigmoid as logsigmoid
 from handgrad.derivations import lstm as lstm
 from handgrad.derivations import lstm_cell as lstm_cell
 from handgrad.derivations import margin_ranking_loss as margin_ranking_loss
+from handgrad.derivations import masked_fill as masked_fill
 from handgrad.derivations import matmul as matmul
 from handgrad.derivations import max_pool2d as max_pool2d
+from handgrad.derivations import maximum as maximum
 from handgrad.derivations import mean as mean
 from handgrad.derivations import mish as mish
 from handgrad.derivations import mse_loss as mse_loss
 from handgrad.derivations import multiply as multiply
+from handgrad.derivations import negative as negative
 from handgrad.derivations import nll_loss as nll_loss
 from handgrad.derivations import normalize as normalize
 from handgrad.derivations import pad as pad
 from handgrad.derivations import pixel_shuffle as pixel_shuffle
 from handgrad.derivations import pixel_unshuffle as pixel_unshuffle
 from handgrad.derivations import poisson_nll_loss as poisson_nll_loss
+from handgrad.derivations import pow as pow
 from handgrad.derivations import prelu as prelu
+from handgrad.derivations import reciprocal as reciprocal
 from handgrad.derivations import relu as relu
 from handgrad.derivations import relu6 as relu6
 from handgrad.derivations import reshape as reshape
@@ -88,10 +99,13 @@ from handgrad.derivations import rms_norm as rms_norm
 from handgrad.derivations import rnn as rnn
 from handgrad.derivations import rnn_cell as rnn_cell
 from handgrad.derivations import rrelu as rrelu
+from handgrad.derivations import rsqrt as rsqrt
 from handgrad.derivations import scaled_dot_product_attention as scaled_dot_product_attention
 from handgrad.derivations import selu as selu
 from handgrad.derivations import sigmoid as sigmoid
+from handgrad.derivations import sign as sign
 from handgrad.derivations import silu as silu
+from handgrad.derivations import sin as sin
 from handgrad.derivations import smooth_l1_loss as smooth_l1_loss
 from handgrad.derivations import soft_margin_loss as soft_margin_loss
 from handgrad.derivations import softmax as softmax
@@ -99,6 +113,7 @@ from handgrad.derivations import softmin as softmin
 from handgrad.derivations import softplus as softplus
 from handgrad.derivations import softshrink as softshrink
 from handgrad.derivations import softsign as softsign
+from handgrad.derivations import sqrt as sqrt
 from handgrad.derivations import square as square
 from handgrad.derivations import subtract as subtract
 from handgrad.derivations import sum as sum
@@ -107,3 +122,4 @@ from handgrad.derivations import tanhshrink as tanhshrink
 from handgrad.derivations import threshold as threshold
 from handgrad.derivations import transpose as transpose
 from handgrad.derivations import unfold as unfold
+from handgrad.derivations import where as where

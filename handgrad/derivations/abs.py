@@ -2,8 +2,8 @@
 
 Shapes.  x and y (...), element by element; y is real.
 
-Chain rule.  dy is ∂L/∂y.  For real x, ∂y/∂x = sgn(x): 1 above 0, -1 below. For complex x = a + ib:  y² = a² + b², so
-∂y/∂a = a/y and ∂y/∂b = b/y, together x/y, which is sgn(x) too.
+Chain rule.  dy is ∂L/∂y.  For real x, ∂y/∂x = sgn(x): 1 above 0, -1 below. For complex x = a + ib:  y² = a²
++ b², so ∂y/∂a = a/y and ∂y/∂b = b/y, together x/y, which is sgn(x) too.
 
 Result.  dx = dy sgn(x).
 

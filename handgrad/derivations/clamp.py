@@ -4,8 +4,8 @@ Shapes.  x, low and high broadcast together to (...), the shape of y; either bou
 
 Forward.  Where low > high, y is high.
 
-Chain rule.  dy is ∂L/∂y.  y is a copy of x where low ≤ x ≤ high, of low where x < low ≤ high, else of high: one slope
-is 1, the others are 0.
+Chain rule.  dy is ∂L/∂y.  y is a copy of x where low ≤ x ≤ high, of low where x < low ≤ high, else of high:
+one slope is 1, the others are 0.
 
 Result.  dx = dy [low ≤ x ≤ high],  dlow = dy [x < low][low < high],  dhigh = dy [x > high or high < low].
 Where an input was broadcast, its gradient is summed over the copies (after ``backward``, by

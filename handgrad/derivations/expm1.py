@@ -4,7 +4,8 @@ Shapes.  x and y (...), element by element.
 
 Chain rule.  dy is ∂L/∂y.  ∂y/∂x = exp(x).
 
-Result.  dx = dy exp(x)  (conjugated for complex numbers). This is y + 1 too, but far below 0 that sum cancels.
+Result.  dx = dy exp(x)  (conjugated for complex numbers). This is y + 1 too, but far below 0 that sum
+cancels.
 
 Kinks: none.  Errors: none.
 Source: PyTorch documentation, torch.expm1.

@@ -4,14 +4,14 @@ Shapes.  x and mask broadcast together to (...), the shape of y; v (value) is on
 
 Chain rule.  dy is ∂L/∂y.  Each element of y is a copy: of v under the mask, of x elsewhere.
 
-Result.  dx = dy outside the mask, 0 under it;  dv = Σ dy under the mask, since every such element is a copy of v
-(the sum is made after ``backward``, by ``_arrays.unbroadcast``).
+Result.  dx = dy outside the mask, 0 under it;  dv = Σ dy under the mask, since every such element is a copy
+of v (the sum is made after ``backward``, by ``_arrays.unbroadcast``).
 
 Kinks: none.  Errors: a value with axes; shapes that do not broadcast.
 Source: PyTorch documentation, torch.Tensor.masked_fill.
 """
 
-from handgrad._arrays import cast, namespace
+from handgrad._arrays import cast
 from handgrad._cases import case, mask, normal
 from handgrad._derivation import register
 from handgrad._errors import require

@@ -4,8 +4,8 @@ Shapes.  x1 and x2 broadcast together to (...), the shape of y.
 
 Chain rule.  dy is ∂L/∂y.  y is a copy of the larger operand:  ∂y/∂x1 = [x1 > x2],  ∂y/∂x2 = [x2 > x1].
 
-Result.  dx1 = dy [x1 > x2],  dx2 = dy [x2 > x1].  The minimum, min(x1, x2) = -max(-x1, -x2), is registered here
-too, with < in the place of >. Where an operand was broadcast, its gradient is summed over the copies
+Result.  dx1 = dy [x1 > x2],  dx2 = dy [x2 > x1].  The minimum, min(x1, x2) = -max(-x1, -x2), is registered
+here too, with < in the place of >. Where an operand was broadcast, its gradient is summed over the copies
 (after ``backward``, by ``_arrays.unbroadcast``).
 
 Ties.  Where x1 = x2 each gets dy/2, by PyTorch's convention.  NaN wins over all numbers, and is passed on.

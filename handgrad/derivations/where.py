@@ -2,8 +2,8 @@
 
 Shapes.  condition, x1 and x2 broadcast together to (...), the shape of y.
 
-Chain rule.  dy is ∂L/∂y.  Each element of y is a copy of one operand's: one slope is 1, the other 0. The condition,
-being true or false, has no gradient.
+Chain rule.  dy is ∂L/∂y.  Each element of y is a copy of one operand's: one slope is 1, the other 0.
+The condition, being true or false, has no gradient.
 
 Result.  dx1 = dy where the condition holds, else 0;  dx2 = 0 there, else dy. Where an operand was
 broadcast, its gradient is summed over the copies (after ``backward``, by ``_arrays.unbroadcast``).
