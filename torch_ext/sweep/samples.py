@@ -110,7 +110,7 @@ def _truth(name: str) -> Callable[..., Any] | None:
 
 
 def _function_call(name: str, op: Callable[..., Any]) -> Callable[[str], tuple[Callable[..., Any], None]]:
-    direct = op is _native(name)
+    direct = op is _native(name) or op is getattr(torch, name, None)
 
     def call(side: str) -> tuple[Callable[..., Any], None]:
         if side == HAND:
