@@ -279,3 +279,8 @@ def test_distributed_training(kind):
             assert_close(g, q.grad, factor=8)
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", [n for n in vars(torch_ext.nn) if n.startswith("Lazy")])
+def test_a_lazy_layer_becomes_ours(name):
+    assert getattr(torch_ext.nn, name).cls_to_become is getattr(torch_ext.nn, name.removeprefix("Lazy"))
