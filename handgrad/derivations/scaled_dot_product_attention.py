@@ -59,7 +59,7 @@ def forward(q, k, v, attn_mask=None, dropout_mask=None, *,
     xp = namespace(q)
     groups = (heads_sharing(q, k), heads_sharing(q, v)) if enable_gqa else (1, 1)
     k, v = share(k, groups[0]), share(v, groups[1])
-    s = (q * _scale(q, scale)) @ k.mT
+    s = (q @ k.mT) * _scale(q, scale)
     if is_causal:
         s = xp.where(_causal(xp, s), s, -INF)
     blind, added = None, False  # blind: the queries that see no key at all
@@ -91,7 +91,7 @@ def backward(dy, residuals, needs, *, dropout_p=0.0, scale=None, **_):
         dp = _drop(dy @ v.mT, dropout_mask, dropout_p)  # da ⊙ r
         ds = p * (dp - namespace(dp).sum(dp * p, axis=-1, keepdims=True))
         dq = (ds @ k) * _scale(q, scale) if needs[0] else None
-        dk = sum_shared(ds.mT @ (q * _scale(q, scale)), groups[0]) if needs[1] else None
+        dk = sum_shared(ds.mT @ q, groups[0]) * _scale(q, scale) if needs[1] else None
         dmask = ds if added else None
     return dq, dk, dv, dmask, None
 
