@@ -58,7 +58,7 @@ DOCUMENTED = {
 }
 
 
-@pytest.mark.parametrize("name", registry)
+@pytest.mark.parametrize("name", [n for n in registry if n in vars(H)])  # some are parts of others
 def test_signature_is_that_of_pytorch(name):
     ours = {p.name: (p.kind, p.default) for p in inspect.signature(getattr(H, name)).parameters.values()}
     if name in DOCUMENTED:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torch_ext.functional._activations import softmax
-from torch_ext.functional._arithmetic import add, concat, matmul, mean, multiply, reshape
+from torch_ext._autocast import device_type, is_on
+from torch_ext.functional._arithmetic import add, concat, matmul, mean, reshape
 from torch_ext.functional._common import apply, need_tensors
 from torch_ext.functional._convolutions import linear
 from torch_ext.functional._dropouts import dropout, keep_mask
@@ -38,6 +38,7 @@ def scaled_dot_product_attention(
     Dropout draws what PyTorch's own formula (its "math" backend) draws.
     """
     need_tensors("scaled_dot_product_attention", query=query, key=key, value=value)
+    _need_dtypes(query, attn_mask, torch.float32)
     mask = None
     if 0 < dropout_p <= 1 and query.ndim >= 2 and key.ndim >= 2:
         heads = torch.broadcast_shapes(query.shape[:-2], () if enable_gqa else key.shape[:-2])  # type: ignore[no-untyped-call]
@@ -55,7 +56,8 @@ def scaled_dot_product_attention(
         scale=scale,
         enable_gqa=enable_gqa,
     )
-    return y
+    # a mask of float32 does not make queries of 16 bits wider
+    return y.to(query.dtype) if y.dtype.itemsize > query.dtype.itemsize else y
 
 
 def multi_head_attention_forward(
@@ -103,7 +105,8 @@ def multi_head_attention_forward(
     _check_sizes(query, key, value, embed_dim_to_check, num_heads, use_separate_proj_weight)
 
     if use_separate_proj_weight:
-        q, k, v = _projected_apart(query, key, value, q_proj_weight, k_proj_weight, v_proj_weight, in_proj_bias)
+        weights = (q_proj_weight, k_proj_weight, v_proj_weight)
+        q, k, v = _projected_apart((query, key, value), weights, in_proj_bias)
     else:
         q, k, v = _projected(query, key, value, in_proj_weight, in_proj_bias)
     if not batched:
@@ -116,10 +119,10 @@ def multi_head_attention_forward(
     q, k, v = (_split(x, n, num_heads) for x in (q, k, v))
     more = 0  # keys that no mask knows
     if bias_k is not None or bias_v is not None:
-        _must(bias_k is not None and bias_v is not None, "bias_k and bias_v go together", "one", "give both")
         fixed = static_k is not None or static_v is not None
         _must(not fixed, "bias_k and bias_v need keys that are projected", "static ones", "leave either away")
-        k, v = (concat([x, _repeated(b, x)], dim=2) for x, b in ((k, bias_k), (v, bias_v)))
+        k = concat([k, _repeated(_given("bias_k", bias_k), k)], dim=2)
+        v = concat([v, _repeated(_given("bias_v", bias_v), v)], dim=2)
         more += 1
     k = k if static_k is None else _static("static_k", static_k, q)
     v = v if static_v is None else _static("static_v", static_v, q)
@@ -135,58 +138,48 @@ def multi_head_attention_forward(
         mask = padding if mask is None else add(mask, padding)
 
     dropout_p = dropout_p if training else 0.0
-    weights = None
+    p = None
     if need_weights:
-        weights = _weights(q, k, mask, dropout_p)
-        y = matmul(weights, v)
-        weights = mean(weights, dim=1) if average_attn_weights else weights
-        weights = weights if batched else weights.squeeze(0)
+        _need_dtypes(query, mask)
+        p = dropout(apply("attention_weights", q, k, mask), dropout_p)
+        y = matmul(p, v)
+        p = mean(p, dim=1) if average_attn_weights else p
+        p = p if batched else p.squeeze(0)
     else:
         y = scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal)
     y = linear(reshape(y.permute(2, 0, 1, 3), (length, n, -1)), out_proj_weight, out_proj_bias)
-    return (y if batched else y.squeeze(1)), weights
-
-
-def _weights(q: Tensor, k: Tensor, mask: Tensor | None, dropout_p: float) -> Tensor:
-    """softmax(q kᵀ/√E + mask), dropped out."""
-    s = matmul(multiply(q, math.sqrt(1 / q.shape[-1])), k.mT)
-    if mask is not None:
-        if mask.dtype != s.dtype and not torch.is_autocast_enabled(s.device.type):
-            raise RuntimeError(f"masks of floats need the dtype of the query, {s.dtype}; received {mask.dtype}.")
-        s = add(s, mask.to(s.dtype))
-    return dropout(softmax(s, dim=-1), dropout_p)
+    return (y if batched else y.squeeze(1)), p
 
 
 # --- projections --------------------------------------------------------------------------
 
 
-def _projected(x: Tensor, y: Tensor, z: Tensor, w: Tensor | None, b: Tensor | None) -> Sequence[Tensor]:
-    """Queries, keys and values of x, y and z by one weight (3 E, E); in one product where these are the same."""
-    if w is None:
-        _must(False, "one weight for all three projections is in_proj_weight", "None", "give it")
-    e = x.shape[-1]
+def _projected(x: Tensor, y: Tensor, z: Tensor, weight: Tensor | None, b: Tensor | None) -> Sequence[Tensor]:
+    """Queries, keys and values of x, y and z by one weight (3 E, E); one product where these are the same."""
+    e, w = x.shape[-1], _given("in_proj_weight", weight)
     if y is not z:
-        parts = zip((x, y, z), w.chunk(3), (None,) * 3 if b is None else b.chunk(3), strict=True)
-        return [linear(*part) for part in parts]
+        biases = (None, None, None) if b is None else b.chunk(3)
+        return [linear(*part) for part in zip((x, y, z), w.chunk(3), biases, strict=True)]
     if x is y:
         return linear(x, w, b).chunk(3, dim=-1)
-    first, rest = w.split([e, 2 * e])
-    b_first, b_rest = (None, None) if b is None else b.split([e, 2 * e])
-    return linear(x, first, b_first), *linear(y, rest, b_rest).chunk(2, dim=-1)
+    w_first, w_rest = torch.split(w, [e, 2 * e])
+    b_first, b_rest = (None, None) if b is None else torch.split(b, [e, 2 * e])
+    return linear(x, w_first, b_first), *linear(y, w_rest, b_rest).chunk(2, dim=-1)
 
 
 def _projected_apart(
-    x: Tensor, y: Tensor, z: Tensor, wq: Tensor | None, wk: Tensor | None, wv: Tensor | None, b: Tensor | None
+    inputs: Sequence[Tensor], weights: Sequence[Tensor | None], bias: Tensor | None
 ) -> Sequence[Tensor]:
-    """Queries, keys and values of x, y and z, each by its own weight."""
-    e = x.shape[-1]
-    biases = (None,) * 3 if b is None else b.chunk(3)
+    """Queries, keys and values, each by a weight of its own."""
+    e = inputs[0].shape[-1]
+    fits = bias is None or bias.shape == (3 * e,)
+    _must(fits, f"in_proj_bias must be {(3 * e,)}", _shape(bias), "change it")
+    biases = (None, None, None) if bias is None else bias.chunk(3)
     found = []
-    for name, x, w, b in zip("qkv", (x, y, z), (wq, wk, wv), biases, strict=True):
-        shape = (e, x.shape[-1])
-        rule = f"{name}_proj_weight must be {shape}"
-        _must(w is not None and w.shape == shape, rule, _shape(w), "change it")
-        _must(b is None or b.shape == (e,), f"in_proj_bias must be {(3 * e,)}", _shape(b), "change it")
+    for name, x, weight, b in zip("qkv", inputs, weights, biases, strict=True):
+        w = _given(f"{name}_proj_weight", weight)
+        rule = f"{name}_proj_weight must be (E, features of its input)"
+        _must(w.shape == (e, x.shape[-1]), rule, f"{_shape(w)}, not {(e, x.shape[-1])}", "change it")
         found.append(linear(x, w, b))
     return found
 
@@ -195,7 +188,8 @@ def _split(x: Tensor, n: int, heads: int) -> Tensor:
     """(positions, batch, heads d) -> (batch, heads, positions, d)."""
     if x.shape[1] != n:
         raise RuntimeError(f"queries, keys and values need the same batch; received {n} and {x.shape[1]}.")
-    return x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)
+    y: Tensor = x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)  # type: ignore[no-untyped-call]
+    return y
 
 
 def _repeated(b: Tensor, x: Tensor) -> Tensor:
@@ -207,8 +201,13 @@ def _repeated(b: Tensor, x: Tensor) -> Tensor:
 def _static(name: str, x: Tensor, q: Tensor) -> Tensor:
     n, heads, _, d = q.shape
     fits = x.ndim == 3 and x.shape[0] == n * heads and x.shape[2] == d
-    _must(fits, f"{name} must be (batch heads, keys, E/heads) = ({n * heads}, keys, {d})", _shape(x), "change it")
-    return x.unflatten(0, (n, heads))
+    _must(
+        fits,
+        f"{name} must be (batch heads, keys, E/heads) = ({n * heads}, keys, {d})",
+        _shape(x),
+        "change it",
+    )
+    return _with_heads(x, n, heads)
 
 
 # --- masks --------------------------------------------------------------------------------
@@ -230,12 +229,29 @@ def _mask_of_heads(mask: Tensor | None, shape: tuple[int, int, int, int]) -> Ten
     wanted = (queries, keys) if mask.ndim == 2 else (n * heads, queries, keys)
     if mask.shape != wanted:
         raise RuntimeError(f"attn_mask must be {wanted}, queries by keys; received {tuple(mask.shape)}.")
-    return mask[None, None] if mask.ndim == 2 else mask.unflatten(0, (n, heads))
+    return mask[None, None] if mask.ndim == 2 else _with_heads(mask, n, heads)
+
+
+def _with_heads(x: Tensor, n: int, heads: int) -> Tensor:
+    """(batch heads, ...) -> (batch, heads, ...)."""
+    return x.unflatten(0, (n, heads))  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _need_dtypes(query: Tensor, mask: Tensor | None, *others: torch.dtype) -> None:
+    """Raise RuntimeError for a mask of other floats than the query's. Autocast casts both."""
+    if mask is None or not mask.is_floating_point() or mask.dtype in (query.dtype, *others):
+        return
+    if not is_on(device_type((query,))):
+        raise RuntimeError(
+            f"a mask of floats must have the query's dtype, {query.dtype}; received {mask.dtype}; convert it."
+        )
 
 
 def _warn_of_two_kinds(mask: Tensor | None, padding: Tensor | None) -> None:
     if padding is not None and mask is not None and padding.dtype != mask.dtype:
-        text = f"deprecated: key_padding_mask of {padding.dtype} with attn_mask of {mask.dtype}; use one dtype."
+        text = (
+            f"deprecated: key_padding_mask of {padding.dtype} with attn_mask of {mask.dtype}; use one dtype."
+        )
         warnings.warn(text, stacklevel=4)
 
 
@@ -246,6 +262,12 @@ def _must(holds: bool, rule: str, received: str, do: str) -> None:
     """AssertionError, as multi-head attention raises it."""
     if not holds:
         raise AssertionError(f"{rule}; received {received}; {do}.")
+
+
+def _given(name: str, x: Tensor | None) -> Tensor:
+    if x is None:
+        raise AssertionError(f"{name} belongs to what else is given; received None; give it too.")
+    return x
 
 
 def _shape(x: Tensor | None) -> str:
