@@ -15,11 +15,6 @@ from torch import Tensor
 
 from handgrad._derivation import Derivation
 
-# Of all that accelerators compute in float32, the CPU does so for losses alone.
-_FLOAT32_ON_CPU = frozenset(
-    "binary_cross_entropy binary_cross_entropy_with_logits cross_entropy l1_loss mse_loss nll_loss "
-    "smooth_l1_loss".split()
-)
 _AS_IT_IS = nullcontext()
 
 
@@ -42,10 +37,12 @@ def off(device: str) -> AbstractContextManager[Any]:
 
 
 def cast_inputs(derivation: Derivation, inputs: Sequence[Any], device: str) -> Sequence[Any]:
-    """Cast as autocast would: to its 16-bit dtype ("half"), to "float32", or to the "widest"."""
+    """Cast as autocast would: to its 16-bit dtype ("half"), to the "widest", to "float32"; a "loss" on the CPU too."""
     policy = derivation.autocast
-    if device == "cpu" and policy != "half" and policy != "widest":
-        policy = "float32" if derivation.name in _FLOAT32_ON_CPU else ""
+    if policy == "float32" and device == "cpu":
+        policy = ""
+    elif policy == "loss":
+        policy = "float32"
     if not policy:
         return inputs
     if policy == "half":

@@ -29,13 +29,18 @@ from handgrad.derivations import divide as divide
 from handgrad.derivations import dropout as dropout
 from handgrad.derivations import embedding as embedding
 from handgrad.derivations import exp as exp
+from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
 from handgrad.derivations import gelu as gelu
+from handgrad.derivations import hinge_embedding_loss as hinge_embedding_loss
+from handgrad.derivations import huber_loss as huber_loss
+from handgrad.derivations import kl_div as kl_div
 from handgrad.derivations import l1_loss as l1_loss
 from handgrad.derivations import layer_norm as layer_norm
 from handgrad.derivations import leaky_relu as leaky_relu
 from handgrad.derivations import linear as linear
 from handgrad.derivations import log as log
 from handgrad.derivations import log_softmax as log_softmax
+from handgrad.derivations import margin_ranking_loss as margin_ranking_loss
 from handgrad.derivations import matmul as matmul
 from handgrad.derivations import max_pool2d as max_pool2d
 from handgrad.derivations import mean as mean
@@ -43,6 +48,7 @@ from handgrad.derivations import mse_loss as mse_loss
 from handgrad.derivations import multiply as multiply
 from handgrad.derivations import nll_loss as nll_loss
 from handgrad.derivations import pad as pad
+from handgrad.derivations import poisson_nll_loss as poisson_nll_loss
 from handgrad.derivations import relu as relu
 from handgrad.derivations import reshape as reshape
 from handgrad.derivations import rms_norm as rms_norm
@@ -50,6 +56,7 @@ from handgrad.derivations import scaled_dot_product_attention as scaled_dot_prod
 from handgrad.derivations import sigmoid as sigmoid
 from handgrad.derivations import silu as silu
 from handgrad.derivations import smooth_l1_loss as smooth_l1_loss
+from handgrad.derivations import soft_margin_loss as soft_margin_loss
 from handgrad.derivations import softmax as softmax
 from handgrad.derivations import softplus as softplus
 from handgrad.derivations import square as square

@@ -58,12 +58,7 @@ def reduce_weighted(loss, w, shape, reduction):
     """``reduce`` with a weight for each element of the input, which has that ``shape``; w may be None."""
     if w is None:
         return reduce(loss, reduction)
-    require(
-        tuple(w.shape) == tuple(shape),
-        "weight must have the shape of the input",
-        f"weight {tuple(w.shape)} and input {tuple(shape)}",
-        "expand the weight",
-    )
+    require_weight_of_input(w, shape)
     return reduce(loss * w, reduction, namespace(w).sum(w))
 
 
@@ -80,6 +75,19 @@ def spread_weighted(dy, loss, w, reduction):
     return w * share, dw
 
 
+# --- hinges -----------------------------------------------------------------------------
+
+
+def hinge(m):
+    """max(m, 0). At m = 0 its slope is 1, PyTorch's convention for clamp_min, and ours."""
+    return namespace(m).where(m < 0, 0, m)
+
+
+def through_hinge(dl, m):
+    """What reaches m of the gradient of ``hinge(m)``."""
+    return namespace(m).where(m < 0, 0, dl)
+
+
 # --- conditions on values -------------------------------------------------------------
 
 
@@ -92,6 +100,16 @@ def require_values(condition, rule, received, do, error=InputError):
     holds = xp.holds(condition) if library(xp) == "torch" else bool(xp.all(condition))
     if not holds:
         require(False, rule, received(), do, error)
+
+
+def require_weight_of_input(w, shape):
+    """An optional weight of each element has the shape of the input."""
+    require(
+        w is None or tuple(w.shape) == tuple(shape),
+        "weight must have the shape of the input",
+        f"weight {None if w is None else tuple(w.shape)} and input {tuple(shape)}",
+        "expand the weight",
+    )
 
 
 def require_broadcast(w, shape, name):

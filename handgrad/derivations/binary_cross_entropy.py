@@ -95,6 +95,7 @@ register(
     backward,
     torch="torch.nn.functional.binary_cross_entropy",
     differentiable=("x", "t"),
+    autocast="loss",
     fit=fit,
     cases=[
         case("mean", uniform(4, 3, low=0.05, high=0.95), uniform(4, 3)),

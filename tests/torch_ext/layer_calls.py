@@ -84,6 +84,11 @@ class LayerCall:
         """PyTorch."""
         return self._with_gradient(self._as_pytorch(torch, inputs))
 
+    def formula(self, *inputs):
+        """Our forward formula alone, differentiated by autograd."""
+        y, _ = self.derivation.apply(self._full(inputs), self.options)
+        return self._with_gradient(y)
+
     def truth(self, *inputs):
         """PyTorch; where its own higher derivatives are wrong or missing, its elementary operations."""
         composed = COMPOSED.get(self.derivation.name)

@@ -6,6 +6,7 @@ import pickle
 import weakref
 from functools import partial
 from types import MethodType
+from typing import ClassVar
 
 import pytest
 import torch
@@ -389,6 +390,13 @@ def test_part_of_a_model_leaves_the_rest():
 # --- what is left -------------------------------------------------------------------------
 
 
+class Watching(nn.ReLU):
+    known: ClassVar = []
+
+    def __init_subclass__(cls):
+        Watching.known.append(cls)
+
+
 def test_reasons():
     replaced = nn.ReLU()
     replaced.forward = MethodType(lambda self, x: x, replaced)
@@ -400,6 +408,7 @@ def test_reasons():
             "convolution": Flipped(1, 1, 2),
             "replaced": replaced,
             "mixed": mixed(),
+            "watching": Watching(),
             "scripted": torch.jit.script(nn.Sequential(nn.Linear(2, 2))),
             "compiled": compiled,
             "wrapped": torch.compile(nn.Linear(2, 2), backend="eager"),
@@ -414,13 +423,44 @@ def test_reasons():
         "convolution": "Flipped overrides _conv_forward",
         "replaced": "its forward was replaced on the instance",
         "mixed": "Mixin overrides forward",
+        "watching": "Watching overrides __init_subclass__",
         "scripted": "scripted: swap first, then script",
         "compiled": "compiled: swap first, then compile",
         "wrapped": "compiled: swap first, then compile",
         "quantised": "quantised",
     }
+    assert not Watching.known
     assert result.model.scripted is model.scripted
     assert result.model.replaced.forward.__self__ is result.model.replaced
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch was built without it")
+@pytest.mark.parametrize("inplace", [False, True])
+def test_distributed_models(inplace):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(3, 3), nn.GELU(), nn.Linear(3, 2)).double(), torch.randn(4, 3).double()
+    expected = gradients(model, x)[1:]
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        result = torch_ext.swap(nn.parallel.DistributedDataParallel(model), inplace=inplace)
+        weights = torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(4, 2)
+        for _ in range(2):
+            result.model.zero_grad()
+            (result.model(x) * weights).sum().backward()
+            assert_close(tuple(p.grad for p in model.parameters()), expected, factor=8)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert layers(result) == ["module.0", "module.1", "module.2"]
+
+
+def test_traced_graphs():
+    model = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
+    new = torch_ext.swap(model).model
+    assert type(new.get_submodule("0")) is ours.Linear
+    assert type(model.get_submodule("0")) is nn.Linear
+    x = torch.randn(2, 3)
+    assert_close((new(x),), (model(x),))
 
 
 def test_classes_that_we_lack_are_left(monkeypatch):
@@ -428,11 +468,12 @@ def test_classes_that_we_lack_are_left(monkeypatch):
     assert torch_ext.swap(nn.ReLU()).left == {"": ("ReLU", "torch_ext.nn has no ReLU")}
 
 
-def test_layers_in_plain_lists_are_named():
+def test_layers_in_plain_attributes_are_named():
     model = nn.Module()
     model.layers, model.by_name = [nn.ReLU()], {"a": nn.Tanh()}
+    vars(model)["alone"] = nn.GELU()
     result = torch_ext.swap(model)
-    assert list(result.left) == ["layers[0]", "by_name['a']"]
+    assert list(result.left) == ["layers[0]", "by_name['a']", "alone"]
     assert "ModuleList" in result.left["layers[0]"][1]
     assert result.model.layers[0] is model.layers[0]
 
@@ -534,6 +575,10 @@ def test_verify_passes_and_leaves_no_trace(inplace):
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_verify_without_parameters():
+    torch_ext.swap(nn.Sequential(nn.GELU(), nn.ReLU()), verify=torch.randn(3, 2))
+
+
 @pytest.mark.parametrize("inplace", [False, True])
 def test_verify_names_a_wrong_layer(inplace, monkeypatch):
     class Twice(torch.autograd.Function):
@@ -552,6 +597,8 @@ def test_verify_names_a_wrong_layer(inplace, monkeypatch):
     monkeypatch.setattr(ours, "Linear", Linear)
     torch.manual_seed(0)
     model = Regression()
-    with pytest.raises(GradientMismatch, match=r"last"):
+    with pytest.raises(GradientMismatch) as caught:
         torch_ext.swap(model, inplace=inplace, verify=arguments())
+    assert "scale: last.weight" in str(caught.value)
+    assert "in last (Linear): the gradient of" in str(caught.value)
     assert type(model.last) is nn.Linear

@@ -22,6 +22,7 @@ MARK = "_handgrad_swapped"  # in the __dict__ of a module whose class was change
 
 _MIXED = "_handgrad_mixed"
 _CALLED = {"forward", "__call__", "_call_impl"}  # what a call of a module runs
+_WATCHED = "__init_subclass__"  # a class that has one would hear of ours
 _QUANTISED = ("torch.ao.", "torch.nn.quantized", "torch.nn.quantizable", "torch.nn.qat", "torch.nn.intrinsic")
 _STRUCTURE = ("torch.nn.modules.container", "torch.nn.parallel")  # hold layers, and compute nothing
 
@@ -169,9 +170,9 @@ def _kept(module: nn.Module, base: type, layer: type) -> str:
     """A user's own forward pass, in a subclass or on the instance, must stay."""
     if _made_in(base, _QUANTISED):
         return "quantised"
-    used = forward_pass(layer)
-    own = [c for c in base.__mro__ if c not in layer.__mro__]
-    for name in sorted(used, key=lambda n: n != "forward"):
+    used = sorted({*forward_pass(layer), _WATCHED}, key=lambda n: (n != "forward", n))
+    own = base.__mro__[: base.__mro__.index(layer)]
+    for name in used:
         maker = next((c for c in own if name in vars(c)), None)
         if maker is not None:
             return f"{maker.__name__} overrides {name}"
