@@ -78,7 +78,7 @@ def _transposed(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tens
 
 
 def _of_ours(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor whose parts are ours: those it makes, and new ones over the same tensors for those given."""
+    """A constructor whose parts are ours: those it makes, and copies over the same tensors of those given."""
 
     @wraps(init)
     def construct(self: nn.Module, *args: Any, **kwargs: Any) -> None:
