@@ -60,6 +60,11 @@ def is_floating(x: Array) -> bool:
     return bool(namespace(x).isdtype(x.dtype, ("real floating", "complex floating")))
 
 
+def is_complex(x: Array) -> bool:
+    """True for complex floating dtypes."""
+    return bool(namespace(x).isdtype(x.dtype, "complex floating"))
+
+
 def is_half(x: Array) -> bool:
     """True for 16-bit floats, whose formulas run in float32 (the accumulation rule of PyTorch)."""
     # the name is slow to make, and most dtypes say at once that they are wider

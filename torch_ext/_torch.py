@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
+from handgrad._primitives import logistic
+
 # The standard's names; of Python's own names only those that the standard gives a meaning.
 _SHADOWED = set(vars(builtins)) - {"abs", "all", "any", "bool", "pow", "round"}
 globals().update(
@@ -195,29 +197,43 @@ def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 Ints = tuple[int, ...]
 
 
+def sigmoid(x: Tensor) -> Tensor:
+    """``torch.sigmoid``; by its formula where it is differentiated in its turn, so that no native node with a
+    backward operator of its own stands in a second backward pass."""
+    formula = x.is_complex() or (torch.is_grad_enabled() and x.requires_grad)
+    return logistic(x) if formula else torch.sigmoid(x)
+
+
 def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
     """``torch.nn.functional.pad``."""
     last_first = [n for pair in reversed(padding) for n in pair]
     return F.pad(x, last_first, value=value) if builtins.any(last_first) else x
 
 
-def correlate(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Tensor:
+def correlate(
+    x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int, b: Tensor | None = None
+) -> Tensor:
     """``torch.nn.functional.conv1d`` to ``conv3d``."""
     conv = (torch.conv1d, torch.conv2d, torch.conv3d)[w.ndim - 3]
-    return conv(x, w, None, stride, padding, dilation, groups)
+    return conv(x, w, b, stride, padding, dilation, groups)
 
 
 def correlate_to_input(
-    y: Tensor, w: Tensor, spatial: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    y: Tensor,
+    w: Tensor,
+    spatial: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
+    b: Tensor | None = None,
 ) -> Tensor:
     """``torch.nn.functional.conv_transpose1d`` to ``conv_transpose3d``."""
     conv = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[w.ndim - 3]
-    # entries at the end of x that no window reached, since the stride stepped over them
-    unseen = tuple(
-        (n + 2 * p - d * (k - 1) - 1) % s
-        for n, k, s, p, d in zip(spatial, w.shape[2:], stride, padding, dilation, strict=True)
-    )
-    return conv(y, w, None, stride, padding, unseen, groups, dilation)
+    # entries at the end of x behind the last window: the stride stepped over them
+    sizes = zip(spatial, y.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
+    unseen = tuple(n + 2 * p - d * (k - 1) - 1 - s * (m - 1) for n, m, k, s, p, d in sizes)
+    return conv(y, w, b, stride, padding, unseen, groups, dilation)
 
 
 def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> Tensor:
@@ -226,3 +242,20 @@ def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilatio
     sizes = zip(x.shape[-len(kernel) :], kernel, stride, padding, dilation, strict=True)
     fit = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes)
     return pool(x, kernel, stride, padding, dilation, ceil_mode=fit != out, return_indices=True)[1]
+
+
+def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
+    """``torch.nn.functional.unfold``."""
+    return F.unfold(x, kernel, dilation, padding, stride)
+
+
+def add_columns(
+    u: Tensor, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> Tensor:
+    """``torch.nn.functional.fold``."""
+    return F.fold(u, spatial, kernel, dilation, padding, stride)
+
+
+def packed(x: Tensor) -> Tensor:
+    """A contiguous clone."""
+    return x.clone(memory_format=torch.contiguous_format)

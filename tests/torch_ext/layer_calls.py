@@ -81,7 +81,9 @@ class LayerCall:
         return self._with_gradient(self._as_pytorch(OURS, inputs))
 
     def theirs(self, *inputs):
-        """PyTorch."""
+        """PyTorch; its elementary operations where the derivation says that its own is less accurate."""
+        if self.derivation.truth is not None:
+            return (self.derivation.truth(torch, *self._full(inputs), **self.options),)
         return self._with_gradient(self._as_pytorch(torch, inputs))
 
     def formula(self, *inputs):
@@ -149,16 +151,28 @@ def _cross_entropy(x, t, w=None, *, ignore_index=-100, label_smoothing=0.0, redu
     return {"none": lambda v: v, "mean": lambda v: v.sum() / total, "sum": torch.sum}[reduction](loss)
 
 
+def _bilinear(x1, x2, w, b=None):
+    y = torch.einsum("...i,oij,...j->...o", x1, w, x2)
+    return y if b is None else y + b
+
+
+def _conv_tbc(x, w, b, *, pad=0):
+    return F.conv1d(x.permute(1, 2, 0), w.permute(2, 1, 0), b, padding=pad).permute(2, 0, 1)
+
+
 # torch 2.13: third derivatives and nested forward mode of the first two are wrong, since their
 # statistics count as constants there; nested forward mode of the third raises; second derivatives
 # of binary_cross_entropy are off by about 1e-12 / (x (1 - x)), relatively: a constant in a
 # denominator; and cross_entropy of class indices has no derivative in the weights.
+# bilinear and conv_tbc have no batching rule (vmap warns), and conv_tbc no forward mode.
 COMPOSED = {
     "layer_norm": _layer_norm,
     "batch_norm": _batch_norm,
     "binary_cross_entropy_with_logits": _bce_with_logits,
     "binary_cross_entropy": _bce,
     "cross_entropy": _cross_entropy,
+    "bilinear": _bilinear,
+    "conv_tbc": _conv_tbc,
 }
 
 
