@@ -204,6 +204,11 @@ def sigmoid(x: Tensor) -> Tensor:
     return logistic(x) if formula else torch.sigmoid(x)
 
 
+def affine(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+    """``torch.nn.functional.linear``."""
+    return F.linear(x, w, b)
+
+
 def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
     """``torch.nn.functional.pad``."""
     last_first = [n for pair in reversed(padding) for n in pair]
