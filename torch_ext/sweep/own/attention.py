@@ -84,7 +84,7 @@ def _attention(g: Generator, dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
     yield (q, k, v), {"enable_gqa": True, "is_causal": True, "scale": 0.3}
     k, v = x(2, 4, 6, 5), x(2, 4, 6, 4)
     yield (q, k, v, x(6)), {}
-    yield (q, k, v, x(3, 1)), {}
+    yield (q, k, v, x(4, 1, 6)), {}
     yield (q, k, v, ~_keys_left(g, 2, 1, 3, 6)), {"dropout_p": 0.3}
     yield (q, k, v, torch.zeros(3, 6, dtype=torch.bool)), {}
     yield (x(3, 5), x(6, 5), x(6, 5)), {}
@@ -121,12 +121,12 @@ def _encoder_layer(g: Generator, dtype: torch.dtype) -> Iterator[tuple[Any, ...]
         return normal(g, dtype, *shape)
 
     for first in (False, True):
-        options = {"norm_first": first, "dropout": 0.3}
+        options: dict[str, Any] = {"norm_first": first, "dropout": 0.3}
         yield (E, HEADS, 7), {**options, "activation": "gelu"}, (x(L, N, E),)
         options |= {"batch_first": True, "activation": nn.functional.gelu, "bias": False}
         yield (E, HEADS, 7), options, (x(N, L, E), _causal(L), _keys_left(g, N, L))
-    options = {"dropout": 0.0, "activation": torch.tanh, "layer_norm_eps": 0.1}
-    yield (E, HEADS, 7), options, (x(L, N, E), _causal(L), None, True)
+    smooth = {"dropout": 0.0, "activation": torch.tanh, "layer_norm_eps": 0.1}
+    yield (E, HEADS, 7), smooth, (x(L, N, E), _causal(L), None, True)
     yield (E, HEADS, 7), {"dropout": 0.0, "activation": nn.SiLU()}, (x(L, E), x(L, L), x(L))
 
 
