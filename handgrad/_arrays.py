@@ -81,7 +81,7 @@ def conj(x: Array) -> Array:
     """The complex conjugate, which a real array is already."""
     if library(xp := namespace(x)) == "torch":
         # resolve_conj: a lazy conjugate bit would put a view between a layer and its output
-        return xp.resolve_conj(xp.conj(x)) if x.is_complex() else x
+        return xp.resolve_conj(xp.conj(x)) if xp.isdtype(x.dtype, "complex floating") else x
     return xp.conj(x) if xp.isdtype(x.dtype, "complex floating") else x
 
 

@@ -137,6 +137,15 @@ def scatter_rows(updates: Array, index: Array, n: int, axis: int = 0, *, sparse:
 
 
 @linear
+def wide_sum(x: Array, axes: Ints) -> Array:
+    """The sum over ``axes``, which are kept with length 1; that of float32 in float64, where there is one."""
+    xp = namespace(x)
+    if own := _own(xp, "wide_sum"):
+        return own(x, axes)
+    return xp.sum(x, axis=axes, keepdims=True, dtype=xp.float64 if x.dtype == xp.float32 else x.dtype)
+
+
+@linear
 def windows(x: Array, kernel: Ints, stride: Ints, dilation: Ints) -> Array:
     """Sliding windows of the last axes: (..., *spatial) -> (..., *out, *kernel).
 

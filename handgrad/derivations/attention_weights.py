@@ -74,7 +74,7 @@ Q, K = normal(2, 3, 4, 5), normal(2, 3, 6, 5)
 register(
     forward,
     backward,
-    torch="torch.nn.functional.multi_head_attention_forward",
+    torch="torch.nn.MultiheadAttention",
     reference=reference,
     differentiable=("q", "k", "attn_mask"),
     autocast="half",
