@@ -39,6 +39,7 @@ from handgrad.derivations import exp as exp
 from handgrad.derivations import fold as fold
 from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
 from handgrad.derivations import gelu as gelu
+from handgrad.derivations import grouped_mm as grouped_mm
 from handgrad.derivations import hinge_embedding_loss as hinge_embedding_loss
 from handgrad.derivations import huber_loss as huber_loss
 from handgrad.derivations import kl_div as kl_div

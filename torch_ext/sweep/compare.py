@@ -311,7 +311,10 @@ def compare_low(sample: Sample, dtype: torch.dtype) -> list[Failure]:
         hand, _ = run(sample, HAND)
     except Exception as error:
         return [Failure(sample.entry, sample.label, check, f"raises {_describe(error)}")]
-    exact, _ = run(sample, NATIVE, widen=True)
+    try:
+        exact, _ = run(sample, NATIVE, widen=True)
+    except Exception:
+        exact, _ = run(sample, HAND, widen=True)  # PyTorch has no such function in float64
     failures = []
     for name, b in native.values.items():
         message = _worse(hand.values.get(name), b, exact.values.get(name))
