@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._arrays import Array, Shape, is_floating, library, namespace, size
+from handgrad._arrays import Array, Shape, is_floating, library, namespace, real, size
 from handgrad._dual import bilinear, elementwise, linear, primal
 from handgrad._errors import require
 
@@ -50,6 +50,22 @@ def erfc(x: Array) -> Array:
     return xp.where(x < 0, 2 - of_r, of_r)
 
 
+@elementwise(lambda xp, x, y: y * (1 - y))
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)) of real numbers, with exp of numbers <= 0 alone, which cannot overflow."""
+    if own := _own(namespace(x), "sigmoid"):
+        return own(x)
+    return logistic(x)
+
+
+def logistic(x: Array) -> Array:
+    """The formula of :func:`sigmoid`, of complex numbers too."""
+    xp = namespace(x)
+    left = real(x) < 0
+    e = xp.exp(xp.where(left, x, -x))
+    return xp.where(left, e, 1) / (1 + e)
+
+
 def one_hot(index: Array, n: int, dtype: Any) -> Array:
     """(...,) integers -> (..., n) with 1 where the last axis equals the index, 0 elsewhere."""
     xp = namespace(index)
@@ -69,6 +85,12 @@ def copy(x: Array) -> Array:
     """The same values in memory of their own: the output of a layer must not be a view of its input."""
     xp = namespace(x)
     return xp.clone(x) if library(xp) == "torch" else xp.asarray(x, copy=True)
+
+
+def constant(x: Array) -> Array:
+    """The values of x, of which nothing is differentiated: a dual number loses its tangent."""
+    x = primal(x)
+    return x.detach() if library(namespace(x)) == "torch" else x
 
 
 @linear
@@ -123,6 +145,15 @@ def add_rows(x: Array, updates: Array, index: Array, axis: int) -> Array:
         return y
     rows = one_hot(index, x.shape[axis], x.dtype)
     return x + xp.moveaxis(xp.tensordot(updates, rows, axes=((axis,), (0,))), -1, axis)
+
+
+@linear
+def wide_sum(x: Array, axes: Ints) -> Array:
+    """The sum over ``axes``, which are kept with length 1; that of float32 in float64, where there is one."""
+    xp = namespace(x)
+    if own := _own(xp, "wide_sum"):
+        return own(x, axes)
+    return xp.sum(x, axis=axes, keepdims=True, dtype=xp.float64 if x.dtype == xp.float32 else x.dtype)
 
 
 @linear

@@ -8,6 +8,7 @@ gradients (``is_grads_batched=True``) has no rule. What formulas use most goes s
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ import array_api_compat.torch
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
+
+from handgrad._primitives import logistic
 
 # The standard's names; of Python's own names only those that the standard gives a meaning.
 _SHADOWED = set(vars(builtins)) - {"abs", "all", "any", "bool", "pow", "round"}
@@ -29,7 +32,7 @@ globals().update(
     {
         name: getattr(torch, name)
         for name in (
-            "abs ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
+            "abs addmm ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
             "logical_and logical_not logical_or round sign sin sqrt square tanh trunc where"
         ).split()
     }
@@ -195,6 +198,22 @@ def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 Ints = tuple[int, ...]
 
 
+def wide_sum(x: Tensor, axes: Ints) -> Tensor:
+    """The sum of float32 numbers in float64; on the CPU a copy in float64 is summed faster than x itself."""
+    if x.dtype != torch.float32 or x.device.type == "mps":  # which has no float64
+        return torch.sum(x, dim=axes, keepdim=True)
+    if x.device.type == "cpu":
+        return torch.sum(x.double(), dim=axes, keepdim=True)
+    return torch.sum(x, dim=axes, keepdim=True, dtype=torch.float64)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """``torch.sigmoid``; by its formula where it is differentiated in its turn, so that no native node with a
+    backward operator of its own stands in a second backward pass."""
+    formula = x.is_complex() or (torch.is_grad_enabled() and x.requires_grad)
+    return logistic(x) if formula else torch.sigmoid(x)
+
+
 def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
     """``torch.nn.functional.pad``."""
     last_first = [n for pair in reversed(padding) for n in pair]
@@ -233,6 +252,18 @@ def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilatio
     sizes = zip(x.shape[-len(kernel) :], kernel, stride, padding, dilation, strict=True)
     fit = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes)
     return pool(x, kernel, stride, padding, dilation, ceil_mode=fit != out, return_indices=True)[1]
+
+
+def argmax_rows(rows: Tensor, group: Tensor, n: int) -> Tensor:
+    """By ``torch.scatter_reduce``: the largest of each group, then the first row that has it."""
+    m, d = rows.shape
+    at = torch.clamp(group, max=n)[:, None].expand(m, d)
+    largest = rows.new_full((n + 1, d), -math.inf).scatter_reduce(0, at, rows, "amax")
+    has_it = (rows == torch.gather(largest, 0, at)) | torch.isnan(rows)
+    places = torch.arange(m, device=rows.device)[:, None]
+    none = places.new_full((n + 1, d), m)
+    first = none.scatter_reduce(0, at, torch.where(has_it, places, m), "amin")[:n]
+    return torch.where(first < m, first, -1)
 
 
 def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:

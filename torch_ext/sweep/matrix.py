@@ -192,8 +192,8 @@ def table(rows: dict[str, dict[str, str]]) -> str:
         "# What composes with what",
         f"Written by `make matrix`, with torch {torch.__version__}: each layer under each transform, "
         "compared with PyTorch's own under the same. yes: the same result. neither: PyTorch's own raises, "
-        "and so does ours. ours alone: PyTorch's own raises. PyTorch's own wrong: differences of its first derivatives "
-        "say so, and ours agrees with them. -: the transform says nothing about this layer.",
+        "and so does ours. ours alone: PyTorch's own raises. PyTorch's own wrong: differences of its first "
+        "derivatives say so, and ours agrees with them. -: the transform says nothing about this layer.",
         ", ".join(f"{word}: {counts.count(word)}" for word in _WORDS),
         tabulate(body, headers="keys", tablefmt="github"),
         "\n".join(f"{n}. {reason}" for reason, n in reasons.items()),
