@@ -23,7 +23,10 @@ from handgrad.derivations import binary_cross_entropy as binary_cross_entropy
 from handgrad.derivations import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from handgrad.derivations import concat as concat
 from handgrad.derivations import conv2d as conv2d
+from handgrad.derivations import cosine_embedding_loss as cosine_embedding_loss
+from handgrad.derivations import cosine_similarity as cosine_similarity
 from handgrad.derivations import cross_entropy as cross_entropy
+from handgrad.derivations import ctc_loss as ctc_loss
 from handgrad.derivations import divide as divide
 from handgrad.derivations import dropout as dropout
 from handgrad.derivations import embedding as embedding
@@ -44,9 +47,14 @@ from handgrad.derivations import matmul as matmul
 from handgrad.derivations import max_pool2d as max_pool2d
 from handgrad.derivations import mean as mean
 from handgrad.derivations import mse_loss as mse_loss
+from handgrad.derivations import multi_margin_loss as multi_margin_loss
+from handgrad.derivations import multilabel_margin_loss as multilabel_margin_loss
+from handgrad.derivations import multilabel_soft_margin_loss as multilabel_soft_margin_loss
 from handgrad.derivations import multiply as multiply
 from handgrad.derivations import nll_loss as nll_loss
 from handgrad.derivations import pad as pad
+from handgrad.derivations import pairwise_distance as pairwise_distance
+from handgrad.derivations import pdist as pdist
 from handgrad.derivations import poisson_nll_loss as poisson_nll_loss
 from handgrad.derivations import relu as relu
 from handgrad.derivations import reshape as reshape
@@ -63,3 +71,5 @@ from handgrad.derivations import subtract as subtract
 from handgrad.derivations import sum as sum
 from handgrad.derivations import tanh as tanh
 from handgrad.derivations import transpose as transpose
+from handgrad.derivations import triplet_margin_loss as triplet_margin_loss
+from handgrad.derivations import triplet_margin_with_distance_loss as triplet_margin_with_distance_loss

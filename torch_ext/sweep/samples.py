@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import torch_ext
+from torch_ext.sweep.inexact import behind
 
 SEED = 20
 HAND, NATIVE = "hand", "native"
@@ -80,8 +81,8 @@ def _function_call(name: str, op: Callable[..., Any]) -> Callable[[str], tuple[C
 
     def call(side: str) -> tuple[Callable[..., Any], None]:
         if side == NATIVE:
-            return op, None
-        return (getattr(torch_ext.functional, name) if direct else wrapped), None
+            return behind(name, op, hand=False), None
+        return behind(name, getattr(torch_ext.functional, name) if direct else wrapped, hand=True), None
 
     return call
 
@@ -94,7 +95,7 @@ def _module_call(
         torch.manual_seed(SEED)
         a, k = copy.deepcopy((args, kwargs))
         module = kind(*a, **k).train(training).to(dtype)
-        return module, module
+        return behind(name, module, hand=side == HAND), module
 
     return call
 
