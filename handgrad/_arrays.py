@@ -60,6 +60,11 @@ def is_floating(x: Array) -> bool:
     return bool(namespace(x).isdtype(x.dtype, ("real floating", "complex floating")))
 
 
+def is_complex(x: Array) -> bool:
+    """True for complex floating dtypes."""
+    return bool(namespace(x).isdtype(x.dtype, "complex floating"))
+
+
 def is_half(x: Array) -> bool:
     """True for 16-bit floats, whose formulas run in float32 (the accumulation rule of PyTorch)."""
     # the name is slow to make, and most dtypes say at once that they are wider
@@ -76,7 +81,7 @@ def conj(x: Array) -> Array:
     """The complex conjugate, which a real array is already."""
     if library(xp := namespace(x)) == "torch":
         # resolve_conj: a lazy conjugate bit would put a view between a layer and its output
-        return xp.resolve_conj(xp.conj(x)) if x.is_complex() else x
+        return xp.resolve_conj(xp.conj(x)) if xp.isdtype(x.dtype, "complex floating") else x
     return xp.conj(x) if xp.isdtype(x.dtype, "complex floating") else x
 
 

@@ -328,7 +328,7 @@ def bilinear(f: Callable[P, R]) -> Callable[P, R]:
     """Let a primitive, linear in each of its first two arguments, take dual numbers there."""
 
     @wraps(f)
-    def either(a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    def either(a: Any, b: Any, /, *args: Any, **kwargs: Any) -> Any:
         if not (isinstance(a, Dual) or isinstance(b, Dual)):
             return f(a, b, *args, **kwargs)
         y = f(primal(a), primal(b), *args, **kwargs)

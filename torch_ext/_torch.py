@@ -8,6 +8,7 @@ gradients (``is_grads_batched=True``) has no rule. What formulas use most goes s
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ import array_api_compat.torch
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
+
+from handgrad._primitives import logistic
 
 # The standard's names; of Python's own names only those that the standard gives a meaning.
 _SHADOWED = set(vars(builtins)) - {"abs", "all", "any", "bool", "pow", "round"}
@@ -195,29 +198,52 @@ def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 Ints = tuple[int, ...]
 
 
+def wide_sum(x: Tensor, axes: Ints) -> Tensor:
+    """The sum of float32 numbers in float64; on the CPU a copy in float64 is summed faster than x itself."""
+    if x.dtype != torch.float32 or x.device.type == "mps":  # which has no float64
+        return torch.sum(x, dim=axes, keepdim=True)
+    if x.device.type == "cpu":
+        return torch.sum(x.double(), dim=axes, keepdim=True)
+    return torch.sum(x, dim=axes, keepdim=True, dtype=torch.float64)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """``torch.sigmoid``; by its formula where it is differentiated in its turn, so that no native node with a
+    backward operator of its own stands in a second backward pass."""
+    formula = x.is_complex() or (torch.is_grad_enabled() and x.requires_grad)
+    return logistic(x) if formula else torch.sigmoid(x)
+
+
 def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
     """``torch.nn.functional.pad``."""
     last_first = [n for pair in reversed(padding) for n in pair]
     return F.pad(x, last_first, value=value) if builtins.any(last_first) else x
 
 
-def correlate(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Tensor:
+def correlate(
+    x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int, b: Tensor | None = None
+) -> Tensor:
     """``torch.nn.functional.conv1d`` to ``conv3d``."""
     conv = (torch.conv1d, torch.conv2d, torch.conv3d)[w.ndim - 3]
-    return conv(x, w, None, stride, padding, dilation, groups)
+    return conv(x, w, b, stride, padding, dilation, groups)
 
 
 def correlate_to_input(
-    y: Tensor, w: Tensor, spatial: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    y: Tensor,
+    w: Tensor,
+    spatial: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
+    b: Tensor | None = None,
 ) -> Tensor:
     """``torch.nn.functional.conv_transpose1d`` to ``conv_transpose3d``."""
     conv = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[w.ndim - 3]
-    # entries at the end of x that no window reached, since the stride stepped over them
-    unseen = tuple(
-        (n + 2 * p - d * (k - 1) - 1) % s
-        for n, k, s, p, d in zip(spatial, w.shape[2:], stride, padding, dilation, strict=True)
-    )
-    return conv(y, w, None, stride, padding, unseen, groups, dilation)
+    # entries at the end of x behind the last window: the stride stepped over them
+    sizes = zip(spatial, y.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
+    unseen = tuple(n + 2 * p - d * (k - 1) - 1 - s * (m - 1) for n, m, k, s, p, d in sizes)
+    return conv(y, w, b, stride, padding, unseen, groups, dilation)
 
 
 def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> Tensor:
@@ -226,3 +252,32 @@ def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilatio
     sizes = zip(x.shape[-len(kernel) :], kernel, stride, padding, dilation, strict=True)
     fit = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes)
     return pool(x, kernel, stride, padding, dilation, ceil_mode=fit != out, return_indices=True)[1]
+
+
+def argmax_rows(rows: Tensor, group: Tensor, n: int) -> Tensor:
+    """By ``torch.scatter_reduce``: the largest of each group, then the first row that has it."""
+    m, d = rows.shape
+    at = torch.clamp(group, max=n)[:, None].expand(m, d)
+    largest = rows.new_full((n + 1, d), -math.inf).scatter_reduce(0, at, rows, "amax")
+    has_it = (rows == torch.gather(largest, 0, at)) | torch.isnan(rows)
+    places = torch.arange(m, device=rows.device)[:, None]
+    none = places.new_full((n + 1, d), m)
+    first = none.scatter_reduce(0, at, torch.where(has_it, places, m), "amin")[:n]
+    return torch.where(first < m, first, -1)
+
+
+def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
+    """``torch.nn.functional.unfold``."""
+    return F.unfold(x, kernel, dilation, padding, stride)
+
+
+def add_columns(
+    u: Tensor, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> Tensor:
+    """``torch.nn.functional.fold``."""
+    return F.fold(u, spatial, kernel, dilation, padding, stride)
+
+
+def packed(x: Tensor) -> Tensor:
+    """A contiguous clone."""
+    return x.clone(memory_format=torch.contiguous_format)

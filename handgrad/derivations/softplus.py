@@ -21,17 +21,21 @@ from handgrad.derivations import sigmoid
 
 
 def forward(x, *, beta=1.0, threshold=20.0):
-    xp = namespace(x)
     z = beta * x
-    left = z < 0
-    curve = xp.where(left, 0, z) + xp.log1p(xp.exp(xp.where(left, z, -z)))
-    return xp.where(z > threshold, x, curve / beta), (z,)
+    return namespace(x).where(z > threshold, x, log_of_one_and_exp(z) / beta), (z,)
 
 
 def backward(dy, residuals, *, threshold=20.0, **_):
     (z,) = residuals
     slope, _ = sigmoid.forward(z)
     return namespace(dy).where(z > threshold, dy, dy * slope)
+
+
+def log_of_one_and_exp(z):
+    """log(1 + exp(z)), in which exp cannot overflow."""
+    xp = namespace(z)
+    left = z < 0
+    return xp.where(left, 0, z) + xp.log1p(xp.exp(xp.where(left, z, -z)))
 
 
 def fit(rng, shape):

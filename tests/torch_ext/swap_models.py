@@ -1,6 +1,10 @@
 """Real architectures in small: configurations of Hugging Face transformers, weights drawn at random."""
 
+import os
+
 import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded
 
 WORDS = 40
 TEXT = {"vocab_size": WORDS, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

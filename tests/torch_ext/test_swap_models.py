@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from tests.torch_ext.rounding import a_rounding_off
 from tests.torch_ext.swap_models import MODELS, build
 from torch_ext.swapping.classes import layer_of, plain_class
 
-pytest.importorskip("transformers")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.skipif(find_spec("transformers") is None, reason="needs Hugging Face transformers"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 ALWAYS = ("BERT", "LLaMA", "T5", "ResNet")
 FACTOR = 4  # times what one rounding at the output of each layer does; measured: at most 1.6

@@ -25,6 +25,7 @@ from torch_ext.functional._norms import *  # noqa: F403
 from torch_ext.functional._pooling import *  # noqa: F403
 from torch_ext.functional._recurrent import *  # noqa: F403
 from torch_ext.functional._shapes import *  # noqa: F403
+from torch_ext.functional._softmaxes import *  # noqa: F403
 from torch_ext.functional._tables import *  # noqa: F403
 
 

@@ -22,6 +22,7 @@ MARK = "_handgrad_swapped"  # in the __dict__ of a module whose class was change
 
 _MIXED = "_handgrad_mixed"
 _CALLED = {"forward", "__call__", "_call_impl"}  # what a call of a module runs
+_WATCHED = "__init_subclass__"  # a class that has one would hear of ours
 _QUANTISED = ("torch.ao.", "torch.nn.quantized", "torch.nn.quantizable", "torch.nn.qat", "torch.nn.intrinsic")
 _STRUCTURE = ("torch.nn.modules.container", "torch.nn.parallel")  # hold layers, and compute nothing
 
@@ -48,7 +49,7 @@ def closed(module: nn.Module) -> str:
         return "compiled: swap first, then compile"
     if _made_in(cls, ("torch.distributed.fsdp",)):
         return "sharded: swap first, then shard"
-    if _made_in(cls, _QUANTISED[:1]) and cls.__module__.startswith("torch.ao.nn."):
+    if cls.__module__.startswith("torch.ao.nn."):
         return "quantised"
     return ""
 
@@ -61,10 +62,10 @@ def choose(module: nn.Module) -> Choice:
         return Choice()
     ours = _ours(layer)
     if "forward" not in _methods(layer) or _made_in(layer, _STRUCTURE):
-        return Choice(_with_parametrizations(module, ours) if ours is not None and base is layer else None)
+        return Choice(None if ours is None or base is not layer else _with_parametrizations(module, ours))
     if ours is None:
         return Choice(None, f"torch_ext.nn has no {layer.__name__}")
-    reason = _lazy(layer, ours) or _kept(module, base, layer) or _foreign(module)
+    reason = _lazy(layer, ours) or _kept(module, base, layer, ours) or _foreign(module)
     if reason:
         return Choice(None, reason)
     try:
@@ -133,7 +134,7 @@ def _is_parametrized(module: nn.Module) -> bool:
 def _with_parametrizations(module: nn.Module, base: Any) -> type:
     """``base``, or where the module is parametrized a new class on it with the same properties."""
     if not _is_parametrized(module):
-        return type(module) if base is None else base
+        return cast("type", base)
     old = {k: v for k, v in vars(type(module)).items() if k not in ("__dict__", "__weakref__")}
     return type(f"Parametrized{base.__name__}", (base,), old)
 
@@ -165,13 +166,14 @@ def _lazy(layer: type, ours: type) -> str:
     return "" if ready else "lazy: call it once, then swap"
 
 
-def _kept(module: nn.Module, base: type, layer: type) -> str:
+def _kept(module: nn.Module, base: type, layer: type, ours: type) -> str:
     """A user's own forward pass, in a subclass or on the instance, must stay."""
     if _made_in(base, _QUANTISED):
         return "quantised"
-    used = forward_pass(layer)
-    own = [c for c in base.__mro__ if c not in layer.__mro__]
-    for name in sorted(used, key=lambda n: n != "forward"):
+    own = base.__mro__[: base.__mro__.index(layer)]
+    new = {n for c in ours.__mro__[: ours.__mro__.index(layer)] for n in vars(c) if not n.startswith("__")}
+    used = {*forward_pass(layer), *new, _WATCHED}
+    for name in sorted(used, key=lambda n: (n != "forward", n)):
         maker = next((c for c in own if name in vars(c)), None)
         if maker is not None:
             return f"{maker.__name__} overrides {name}"

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tabulate import tabulate
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from handgrad._errors import require
-from torch_ext.checker import check
 from torch_ext.swapping.classes import MARK, back, choose, closed, fresh, layer_of, plain_class
 from torch_ext.swapping.copies import copied
 from torch_ext.swapping.selection import Place, Selection
+from torch_ext.swapping.verify import compared
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def swap(
     if verify is not None or not inplace:
         new = _copy(model, places, classes)
         if verify is not None:
-            _verify(new, model, verify)
+            compared(new, model, verify).raise_if_failed()
         if not inplace:
             return Swapped(new, swapped, left)
     for place in places:
@@ -155,21 +154,29 @@ def _every(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _hidden(places: list[Place]) -> dict[str, tuple[str, str]]:
-    """Layers in plain lists and dicts, which PyTorch itself does not count as parts of the model."""
-    known = {id(p.module) for p in places}
+    """Layers in plain attributes, lists and dicts, which PyTorch itself does not count as parts of the
+    model."""
+    known, state = {id(p.module) for p in places}, vars(nn.Module())
     found = {}
     for place in (p for p in places if not p.closed):
         for name, value in vars(place.module).items():
-            if name.startswith("_") and name in vars(nn.Module()):
-                continue
-            listed = list(enumerate(value)) if isinstance(value, list | tuple) else []
-            for key, m in value.items() if isinstance(value, dict) else listed:
-                if isinstance(m, nn.Module) and id(m) not in known and layer_of(type(m)) is type(m):
+            for key, m in _held(value) if name not in state else ():
+                if id(m) not in known and layer_of(type(m)) is type(m):
                     known.add(id(m))
-                    where = f"{place.name}.{name}" if place.name else name
+                    where = f"{place.name}.{name}{key}" if place.name else f"{name}{key}"
                     reason = "not registered as a part of the model: keep it in a ModuleList or ModuleDict"
-                    found[f"{where}[{key!r}]"] = type(m).__name__, reason
+                    found[where] = type(m).__name__, reason
     return found
+
+
+def _held(value: Any) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that an attribute is or lists, each with its key."""
+    parts: Iterable[tuple[str, Any]] = [("", value)]
+    if isinstance(value, dict):
+        parts = ((f"[{k!r}]", v) for k, v in value.items())
+    elif isinstance(value, list | tuple):
+        parts = ((f"[{i}]", v) for i, v in enumerate(value))
+    return ((key, m) for key, m in parts if isinstance(m, nn.Module))
 
 
 def _copy(model: nn.Module, places: list[Place], classes: Mapping[int, type]) -> nn.Module:
@@ -179,37 +186,3 @@ def _copy(model: nn.Module, places: list[Place], classes: Mapping[int, type]) ->
     for key in classes:
         vars(made[key])[MARK] = True
     return made.get(id(model), model)
-
-
-# --- verification -------------------------------------------------------------------------
-
-
-class _Call(nn.Module):
-    """A model as a function of positional tensors, for models whose arguments have names, or whose outputs
-    are more than tensors."""
-
-    def __init__(self, model: nn.Module, names: tuple[str, ...] | None) -> None:
-        super().__init__()
-        self.model, self.names = model, names
-        self.train(model.training)
-
-    def forward(self, *args: Any) -> Any:
-        if self.names is None:
-            output = self.model(*args)
-        else:
-            output = self.model(**dict(zip(self.names, args, strict=True)))
-        found = tuple(y for y in tree_leaves(output) if isinstance(y, Tensor) and y.is_floating_point())
-        require(bool(found), "verify compares outputs that are tensors", type(output).__name__, "return some")
-        return found
-
-
-def _verify(new: nn.Module, model: nn.Module, inputs: Any) -> None:
-    """Raise GradientMismatch where ``new`` differs from ``model``."""
-    names = None
-    if isinstance(inputs, Mapping):
-        names, inputs = tuple(inputs), tuple(inputs.values())
-    elif isinstance(inputs, Tensor):
-        inputs = (inputs,)
-    rule = "verify takes the model's arguments: a tuple, a dict, or a tensor"
-    require(isinstance(inputs, tuple | list), rule, type(inputs).__name__, "give them as one of these")
-    check(_Call(new, names), tuple(inputs), _Call(model, names), probes=False, budget=8).raise_if_failed()

@@ -1,0 +1,25 @@
+"""What elu, selu and celu share: a line on the right, an exponential that levels off on the left.
+
+    y = s x                    where x > 0          ∂y/∂x = s
+    y = c (exp(x/β) - 1)       where x ≤ 0          ∂y/∂x = (c/β) exp(x/β)
+
+The pieces meet at y = 0. PyTorch counts x = 0 to the left one, and so do we. exp(z) - 1 cancels near 0, and
+``expm1`` does not; exp is taken on the left piece only, where for β > 0 it cannot overflow. Where x is NaN,
+y is NaN and the slope is s.
+"""
+
+from handgrad._arrays import namespace
+
+
+def curve(x, height, *, line=1.0, beta=1.0):
+    """y, with ``line`` for s and ``height`` for c."""
+    xp = namespace(x)
+    left = x <= 0
+    return xp.where(left, height * xp.expm1(xp.where(left, x, 0) / beta), line * x)
+
+
+def slope(x, steepness, *, line=1.0, beta=1.0):
+    """∂y/∂x, with ``line`` for s and ``steepness`` for c/β."""
+    xp = namespace(x)
+    left = x <= 0
+    return xp.where(left, steepness * xp.exp(xp.where(left, x, 0) / beta), line)
