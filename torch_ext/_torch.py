@@ -32,7 +32,7 @@ globals().update(
     {
         name: getattr(torch, name)
         for name in (
-            "abs ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
+            "abs addmm ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
             "logical_and logical_not logical_or round sign sin sqrt square tanh trunc where"
         ).split()
     }

@@ -48,6 +48,8 @@ from handgrad.derivations import fold as fold
 from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
 from handgrad.derivations import gelu as gelu
 from handgrad.derivations import glu as glu
+from handgrad.derivations import gru as gru
+from handgrad.derivations import gru_cell as gru_cell
 from handgrad.derivations import group_norm as group_norm
 from handgrad.derivations import gumbel_softmax as gumbel_softmax
 from handgrad.derivations import hardshrink as hardshrink
@@ -66,6 +68,8 @@ from handgrad.derivations import local_response_norm as local_response_norm
 from handgrad.derivations import log as log
 from handgrad.derivations import log_softmax as log_softmax
 from handgrad.derivations import logsigmoid as logsigmoid
+from handgrad.derivations import lstm as lstm
+from handgrad.derivations import lstm_cell as lstm_cell
 from handgrad.derivations import margin_ranking_loss as margin_ranking_loss
 from handgrad.derivations import matmul as matmul
 from handgrad.derivations import max_pool2d as max_pool2d
@@ -89,6 +93,8 @@ from handgrad.derivations import relu as relu
 from handgrad.derivations import relu6 as relu6
 from handgrad.derivations import reshape as reshape
 from handgrad.derivations import rms_norm as rms_norm
+from handgrad.derivations import rnn as rnn
+from handgrad.derivations import rnn_cell as rnn_cell
 from handgrad.derivations import rrelu as rrelu
 from handgrad.derivations import scaled_dot_product_attention as scaled_dot_product_attention
 from handgrad.derivations import selu as selu

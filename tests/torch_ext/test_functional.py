@@ -61,6 +61,10 @@ DOCUMENTED = {
     "concat": "tensors, dim=0, *, out=None",
     "reshape": "input, shape",
     "transpose": "input, dim0, dim1",
+    # two forms each, padded and packed; rnn is two functions of PyTorch, rnn_tanh and rnn_relu
+    **dict.fromkeys(("lstm", "gru"), "input, *args, **kwargs"),
+    **dict.fromkeys(("lstm_cell", "gru_cell"), "input, hx, w_ih, w_hh, b_ih=None, b_hh=None"),
+    **dict.fromkeys(("rnn", "rnn_cell"), "*inputs, **options"),
 }
 
 
