@@ -286,3 +286,15 @@ def add_columns(
 def packed(x: Tensor) -> Tensor:
     """A contiguous clone."""
     return x.clone(memory_format=torch.contiguous_format)
+
+
+def integers(x: Tensor) -> list[int] | None:
+    """The numbers in ``x`` (n,); None where nobody may look at them (see :func:`holds`)."""
+    hidden = (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+        or type(x) is not Tensor
+        or x.device.type == "meta"
+    )
+    return None if hidden else x.tolist()
