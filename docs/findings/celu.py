@@ -1,9 +1,9 @@
 """PyTorch's derivative of celu in float64, against 40 digits."""
 
 import mpmath
-import torch
+import torch  # noqa: TID253 - a script for PyTorch
 
-from torch_ext import functional
+from torch_ext import functional  # noqa: TID253
 
 mpmath.mp.dps = 40
 print(f"torch {torch.__version__}; relative errors of the derivative of celu at x = -1")

@@ -1,9 +1,9 @@
 """PyTorch's derivatives of hardsigmoid in float64, against 40 digits."""
 
 import mpmath
-import torch
+import torch  # noqa: TID253 - a script for PyTorch
 
-from torch_ext import functional
+from torch_ext import functional  # noqa: TID253
 
 mpmath.mp.dps = 40
 truth = mpmath.mpf(1) / 6
