@@ -8,6 +8,7 @@ gradients (``is_grads_batched=True``) has no rule. What formulas use most goes s
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,7 @@ globals().update(
     {
         name: getattr(torch, name)
         for name in (
-            "abs ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
+            "abs addmm ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
             "logical_and logical_not logical_or round sign sin sqrt square tanh trunc"
         ).split()
     }
@@ -81,15 +82,15 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     )
     if not plain:
         return torch.where(condition, a, b)
-    integers = _BITS[x.dtype]
-    ones: Tensor = condition.to(integers)  # 1 where a is wanted; in two's complement -1 is all ones
+    bits = _BITS[x.dtype]
+    ones: Tensor = condition.to(bits)  # 1 where a is wanted; in two's complement -1 is all ones
     if not isinstance(a, Tensor) and a == 0:
-        y = ones.sub_(1).bitwise_and_(b.view(integers))
+        y = ones.sub_(1).bitwise_and_(b.view(bits))
     elif not isinstance(b, Tensor) and b == 0:
-        y = ones.neg_().bitwise_and_(a.view(integers))
+        y = ones.neg_().bitwise_and_(a.view(bits))
     else:
         u, v = (w if isinstance(w, Tensor) else torch.tensor(w, dtype=x.dtype) for w in (a, b))
-        u, v = u.view(integers), v.view(integers)
+        u, v = u.view(bits), v.view(bits)
         y = ones.neg_().bitwise_and_(u ^ v).bitwise_xor_(v)  # v ^ (u ^ v) is u
     chosen: Tensor = y.view(x.dtype)
     return chosen
@@ -247,6 +248,15 @@ def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 Ints = tuple[int, ...]
 
 
+def wide_sum(x: Tensor, axes: Ints) -> Tensor:
+    """The sum of float32 numbers in float64; on the CPU a copy in float64 is summed faster than x itself."""
+    if x.dtype != torch.float32 or x.device.type == "mps":  # which has no float64
+        return torch.sum(x, dim=axes, keepdim=True)
+    if x.device.type == "cpu":
+        return torch.sum(x.double(), dim=axes, keepdim=True)
+    return torch.sum(x, dim=axes, keepdim=True, dtype=torch.float64)
+
+
 def sigmoid(x: Tensor) -> Tensor:
     """``torch.sigmoid``; by its formula where it is differentiated in its turn, so that no native node with a
     backward operator of its own stands in a second backward pass."""
@@ -294,6 +304,18 @@ def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilatio
     return pool(x, kernel, stride, padding, dilation, ceil_mode=fit != out, return_indices=True)[1]
 
 
+def argmax_rows(rows: Tensor, group: Tensor, n: int) -> Tensor:
+    """By ``torch.scatter_reduce``: the largest of each group, then the first row that has it."""
+    m, d = rows.shape
+    at = torch.clamp(group, max=n)[:, None].expand(m, d)
+    largest = rows.new_full((n + 1, d), -math.inf).scatter_reduce(0, at, rows, "amax")
+    has_it = (rows == torch.gather(largest, 0, at)) | torch.isnan(rows)
+    places = torch.arange(m, device=rows.device)[:, None]
+    none = places.new_full((n + 1, d), m)
+    first = none.scatter_reduce(0, at, torch.where(has_it, places, m), "amin")[:n]
+    return torch.where(first < m, first, -1)
+
+
 def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
     """``torch.nn.functional.unfold``."""
     return F.unfold(x, kernel, dilation, padding, stride)
@@ -314,3 +336,15 @@ def packed(x: Tensor) -> Tensor:
 def log_of_one_and_exp(x: Tensor) -> Tensor:
     """``torch.nn.functional.softplus``, with a threshold beyond which even float64 knows no difference."""
     return F.softplus(x, threshold=40)
+
+
+def integers(x: Tensor) -> list[int] | None:
+    """The numbers in ``x`` (n,); None where nobody may look at them (see :func:`holds`)."""
+    hidden = (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+        or type(x) is not Tensor
+        or x.device.type == "meta"
+    )
+    return None if hidden else x.tolist()
