@@ -96,7 +96,7 @@ class LayerCall:
         composed = COMPOSED.get(self.derivation.name)
         if composed is None or not all(x.numel() for x in inputs):
             return self.theirs(*inputs)
-        return (composed(*self._full(inputs), **self.options),)
+        return as_tuple(composed(*self._full(inputs), **self.options))
 
     def loss(self, f):
         """A number from the outputs, curved, so that second derivatives are not zero."""
@@ -182,6 +182,41 @@ def _cross_entropy(x, t, w=None, *, ignore_index=-100, label_smoothing=0.0, redu
     return {"none": lambda v: v, "mean": lambda v: v.sum() / total, "sum": torch.sum}[reduction](loss)
 
 
+def _rnn_cell(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
+    return getattr(torch, nonlinearity)(F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh))
+
+
+def _gru_cell(x, h, w_ih, w_hh, b_ih=None, b_hh=None):
+    a, q = F.linear(x, w_ih, b_ih).chunk(3, -1), F.linear(h, w_hh, b_hh).chunk(3, -1)
+    z, n = torch.sigmoid(a[1] + q[1]), torch.tanh(a[2] + torch.sigmoid(a[0] + q[0]) * q[2])
+    return (1 - z) * n + z * h
+
+
+def _lstm_cell(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None):
+    i, f, g, o = (F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh)).chunk(4, -1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    m = torch.sigmoid(o) * torch.tanh(c)
+    return m if w_hr is None else F.linear(m, w_hr), c
+
+
+def _over_time(cell, n_states):
+    def layer(x, *rest, reverse=False, batch_sizes=None, **options):
+        if batch_sizes is None:
+            batch_sizes, packed = (x.shape[1],) * x.shape[0], x.flatten(0, 1)
+        else:
+            packed = x
+        rows = list(packed.split(list(batch_sizes)))
+        states, weights = rest[:n_states], rest[n_states:]
+        for t in range(len(rows))[:: -1 if reverse else 1]:
+            n = len(rows[t])
+            new = as_tuple(cell(rows[t], *(s[:n] for s in states), *weights, **options))
+            states = [torch.cat([a, s[n:]]) for a, s in zip(new, states, strict=True)]
+            rows[t] = new[0]
+        return (torch.stack(rows) if x.ndim == 3 else torch.cat(rows)), *states
+
+    return layer
+
+
 def _bilinear(x1, x2, w, b=None):
     y = torch.einsum("...i,oij,...j->...o", x1, w, x2)
     return y if b is None else y + b
@@ -197,6 +232,7 @@ def _conv_tbc(x, w, b, *, pad=0):
 # binary_cross_entropy are off by about 1e-12 / (x (1 - x)), relatively: a constant in a
 # denominator; cross_entropy of class indices has no derivative in the weights;
 # bilinear and conv_tbc have no batching rule (vmap warns), and conv_tbc no forward mode.
+# Recurrent layers and cells have no batching rule either.
 COMPOSED = {
     "layer_norm": _layer_norm,
     "batch_norm": _batch_norm,
@@ -207,6 +243,12 @@ COMPOSED = {
     "cross_entropy": _cross_entropy,
     "bilinear": _bilinear,
     "conv_tbc": _conv_tbc,
+    "rnn_cell": _rnn_cell,
+    "gru_cell": _gru_cell,
+    "lstm_cell": _lstm_cell,
+    "rnn": _over_time(_rnn_cell, 1),
+    "gru": _over_time(_gru_cell, 1),
+    "lstm": _over_time(_lstm_cell, 2),
 }
 
 

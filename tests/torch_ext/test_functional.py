@@ -45,6 +45,9 @@ DOCUMENTED = {
     "return_indices=False",
     "scaled_dot_product_attention": "query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, "
     "scale=None, enable_gqa=False",
+    "cosine_similarity": "x1, x2, dim=1, eps=1e-8",
+    "pairwise_distance": "x1, x2, p=2.0, eps=1e-6, keepdim=False",
+    "pdist": "input, p=2",
     "add": "input, other, *, alpha=1, out=None",
     "subtract": "input, other, *, alpha=1, out=None",
     "multiply": "input, other, *, out=None",
@@ -58,6 +61,10 @@ DOCUMENTED = {
     "concat": "tensors, dim=0, *, out=None",
     "reshape": "input, shape",
     "transpose": "input, dim0, dim1",
+    # two forms each, padded and packed; rnn is two functions of PyTorch, rnn_tanh and rnn_relu
+    **dict.fromkeys(("lstm", "gru"), "input, *args, **kwargs"),
+    **dict.fromkeys(("lstm_cell", "gru_cell"), "input, hx, w_ih, w_hh, b_ih=None, b_hh=None"),
+    **dict.fromkeys(("rnn", "rnn_cell"), "*inputs, **options"),
 }
 
 
