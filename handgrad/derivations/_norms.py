@@ -88,23 +88,25 @@ def channel_norm(x, running_mean, running_var, w, b, axes, *, of_input, momentum
 
     μ and σ² are those of x over ``axes``, or with ``of_input`` False the running ones.
     """
-    new_mean, new_var = running_mean, running_var
-    if of_input:
-        xhat, rstd, mean, var = standardize(x, axes, eps, across, wide=True)
-        m = count(x, axes)
-        if across is not None:
-            m = across(namespace(x).full_like(mean[:1, ...], float(m)))  # one number a channel, all the same
-        new_mean, new_var = _update(running_mean, running_var, mean, var, m, momentum)
-    else:
-        rstd = 1 / namespace(x).sqrt(along_channels(running_var, x) + eps)
-        xhat = (x - along_channels(running_mean, x)) * rstd
     w, b = along_channels(w, x), along_channels(b, x)
-    return (affine(xhat, w, b), new_mean, new_var), (xhat, rstd, w, b is not None)
+    if not of_input:
+        mean = along_channels(running_mean, x)
+        rstd = 1 / namespace(x).sqrt(along_channels(running_var, x) + eps)
+        y = affine(x - mean, rstd if w is None else rstd * w, b)  # x̂ itself is not needed
+        return (y, running_mean, running_var), (x, mean, rstd, w, b is not None)
+    xhat, rstd, mean, var = standardize(x, axes, eps, across, wide=True)
+    m = count(x, axes)
+    if across is not None:
+        m = across(namespace(x).full_like(mean[:1, ...], float(m)))  # one number a channel, all the same
+    new = _update(running_mean, running_var, mean, var, m, momentum)
+    return (affine(xhat, w, b), *new), (xhat, None, rstd, w, b is not None)
 
 
 def channel_norm_vjp(dy, residuals, axes, of_input, across=None):
     """Backward of batch and instance norm: gradients of x, the running statistics, w and b."""
-    xhat, rstd, w, has_bias = residuals
+    xhat, mean, rstd, w, has_bias = residuals
+    if not of_input:
+        xhat = None if w is None else (xhat - mean) * rstd  # x was kept
     dxhat, dw, db = affine_vjp(dy, xhat, w, has_bias)
     dx = standardize_vjp(dxhat, xhat, rstd, axes, across) if of_input else dxhat * rstd
     return dx, None, None, dw, db
