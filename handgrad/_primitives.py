@@ -87,12 +87,6 @@ def copy(x: Array) -> Array:
     return xp.clone(x) if library(xp) == "torch" else xp.asarray(x, copy=True)
 
 
-def constant(x: Array) -> Array:
-    """The values of x, of which nothing is differentiated: a dual number loses its tangent."""
-    x = primal(x)
-    return x.detach() if library(namespace(x)) == "torch" else x
-
-
 @linear
 def take_rows(x: Array, index: Array, axis: int = 0) -> Array:
     """Row ``index[i]`` of x (n, d) for each i: index (m,) of integers in [0, n) -> (m, d).
@@ -114,26 +108,37 @@ def take_rows(x: Array, index: Array, axis: int = 0) -> Array:
 
 
 @linear
-def scatter_rows(updates: Array, index: Array, n: int, axis: int = 0, *, sparse: bool = False) -> Array:
-    """Add ``updates[i]`` to row ``index[i]`` of a zero (n, d) array: the transpose of :func:`take_rows`.
+def scatter_rows(updates: Array, index: Array, n: int, *, sparse: bool = False) -> Array:
+    """Add ``updates[i]`` to row ``index[i]`` of a zero (n, d) array.
 
-    updates (m, d), index (m,) of integers in [0, n); rows lie along ``axis``. With ``sparse`` PyTorch
-    gets its sparse COO form (rows not coalesced, as ``torch.nn.Embedding(sparse=True)`` gives); elsewhere
-    it is dense.
+    updates (m, d), index (m,) of integers in [0, n). With ``sparse`` PyTorch gets its sparse COO
+    form (rows not coalesced, as ``torch.nn.Embedding(sparse=True)`` gives); elsewhere it is dense.
     """
     xp = namespace(updates)
-    shape = (*updates.shape[:axis], n, *updates.shape[axis + 1 :])
+    shape = (n, updates.shape[1])
     if library(xp) == "torch":
         if sparse:
             return xp.sparse_coo_tensor(index[None, :], updates, shape, check_invariants=False)
         zeros = updates.new_zeros(shape)
-        return zeros.index_add(axis, index, updates)
+        return zeros.index_add(0, index, updates)
     if library(xp) == "numpy":
         out = np.zeros(shape, np.result_type(updates.dtype, np.float32))  # 16 bits would lose count
-        np.add.at(out, (*(slice(None),) * axis, index), updates)
+        np.add.at(out, index, updates)
         return out.astype(updates.dtype, copy=False)
-    rows = one_hot(index, n, updates.dtype)
-    return xp.moveaxis(xp.tensordot(updates, rows, axes=((axis,), (0,))), -1, axis)
+    return one_hot(index, n, updates.dtype).mT @ updates
+
+
+def add_rows(x: Array, updates: Array, index: Array, axis: int) -> Array:
+    """x (..., n, ...) with ``updates`` (..., m, ...) added at places ``index`` (m,) of an axis."""
+    xp = namespace(x)
+    if library(xp) == "torch":
+        return x.index_add(axis, index, updates)
+    if library(xp) == "numpy":
+        y = np.array(x)
+        np.add.at(y, (*(slice(None),) * axis, index), updates)
+        return y
+    rows = one_hot(index, x.shape[axis], x.dtype)
+    return x + xp.moveaxis(xp.tensordot(updates, rows, axes=((axis,), (0,))), -1, axis)
 
 
 @linear

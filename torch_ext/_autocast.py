@@ -37,7 +37,10 @@ def off(device: str) -> AbstractContextManager[Any]:
 
 
 def cast_inputs(derivation: Derivation, inputs: Sequence[Any], device: str) -> Sequence[Any]:
-    """Cast as autocast would: to its 16-bit dtype ("half"), to the "widest", to "float32"; a "loss" on the CPU too."""
+    """Cast as autocast would: to its 16-bit dtype ("half"), to the "widest", or to "float32".
+
+    A "loss" goes to float32 on the CPU too.
+    """
     policy = derivation.autocast
     if policy == "float32" and device == "cpu":
         policy = ""

@@ -16,7 +16,8 @@ Result.  dx = -t dl,  dt = (log t + 1 - x) dl;  for log_target dx = -exp(t) dl, 
 
 Kinks.  At t = 0 the slope in t is -∞.
 Errors: shapes that do not broadcast, an unknown reduction.
-Source: Kullback and Leibler, On Information and Sufficiency (1951); PyTorch documentation, torch.nn.KLDivLoss.
+Source: Kullback and Leibler, On Information and Sufficiency (1951); PyTorch documentation,
+torch.nn.KLDivLoss.
 """
 
 from math import inf

@@ -45,6 +45,9 @@ DOCUMENTED = {
     "return_indices=False",
     "scaled_dot_product_attention": "query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, "
     "scale=None, enable_gqa=False",
+    "cosine_similarity": "x1, x2, dim=1, eps=1e-8",
+    "pairwise_distance": "x1, x2, p=2.0, eps=1e-6, keepdim=False",
+    "pdist": "input, p=2",
     "add": "input, other, *, alpha=1, out=None",
     "subtract": "input, other, *, alpha=1, out=None",
     "multiply": "input, other, *, out=None",

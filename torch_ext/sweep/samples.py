@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import torch_ext
 from handgrad import registry
+from torch_ext.sweep.inexact import behind
 
 SEED = 20
 HAND, NATIVE = "hand", "native"
@@ -99,8 +100,9 @@ def _function_call(name: str, op: Callable[..., Any]) -> Callable[[str], tuple[C
         if side == HAND:
             function = getattr(torch_ext.functional, name)
         elif side == NATIVE or (function := _truth(name)) is None:
-            return op, None
-        return (function if direct else _with(name, function, op)), None
+            return behind(name, op, hand=False), None
+        called = function if direct else _with(name, function, op)
+        return behind(name, called, hand=side == HAND), None
 
     return call
 
@@ -121,10 +123,11 @@ def _module_call(
         torch.manual_seed(SEED)
         a, k = copy.deepcopy((args, kwargs))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Complex modules are a new feature")
+            warnings.simplefilter("ignore")
             module = kind(*a, **k).train(training).to(dtype)
         truth = _truth(name.lower()) if side == TRUTH else None
-        return (module if truth is None else _with(name.lower(), truth, module)), module
+        called = module if truth is None else _with(name.lower(), truth, module)
+        return behind(name, called, hand=side == HAND), module
 
     return call
 
