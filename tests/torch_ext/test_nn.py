@@ -118,6 +118,16 @@ MODULES = {
             IMAGE,
         ),
     ],
+    "RNN": [({"input_size": 3, "hidden_size": 4, "nonlinearity": "relu"}, randn(5, 2, 3))],
+    "GRU": [
+        (
+            {"input_size": 3, "hidden_size": 4, "num_layers": 2, "bidirectional": True, "dropout": 0.5},
+            randn(5, 2, 3),
+        )
+    ],
+    "RNNCell": [({"input_size": 3, "hidden_size": 4}, randn(2, 3))],
+    "GRUCell": [({"input_size": 3, "hidden_size": 4}, randn(2, 3))],
+    "LSTMCell": [({"input_size": 3, "hidden_size": 4, "bias": False}, randn(2, 3))],
 }
 CASES = [
     pytest.param(name, arguments, inputs, id=f"{name}-{i}")
