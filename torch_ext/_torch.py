@@ -213,6 +213,11 @@ def stack(arrays: Any, *, axis: int = 0) -> Tensor:
     return torch.stack(tuple(arrays), dim=axis)
 
 
+def unstack(x: Tensor, *, axis: int = 0) -> tuple[Tensor, ...]:
+    """``torch.unbind``."""
+    return torch.unbind(x, axis)
+
+
 def take_along_axis(x: Tensor, index: Tensor, *, axis: int = -1) -> Tensor:
     """``torch.gather``."""
     return torch.gather(x, axis, index)
