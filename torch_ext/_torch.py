@@ -266,11 +266,6 @@ def argmax_rows(rows: Tensor, group: Tensor, n: int) -> Tensor:
     return torch.where(first < m, first, -1)
 
 
-def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
-    """``torch.nn.functional.unfold``."""
-    return F.unfold(x, kernel, dilation, padding, stride)
-
-
 def add_columns(
     u: Tensor, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Tensor:
