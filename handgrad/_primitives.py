@@ -87,12 +87,6 @@ def copy(x: Array) -> Array:
     return xp.clone(x) if library(xp) == "torch" else xp.asarray(x, copy=True)
 
 
-def constant(x: Array) -> Array:
-    """The values of x, of which nothing is differentiated: a dual number loses its tangent."""
-    x = primal(x)
-    return x.detach() if library(namespace(x)) == "torch" else x
-
-
 @linear
 def take_rows(x: Array, index: Array, axis: int = 0) -> Array:
     """Row ``index[i]`` of x (n, d) for each i: index (m,) of integers in [0, n) -> (m, d).

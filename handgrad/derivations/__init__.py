@@ -19,6 +19,7 @@ the same way every formula of a complex layer conjugates its factors.
 
 from handgrad.derivations import add as add
 from handgrad.derivations import alpha_dropout as alpha_dropout
+from handgrad.derivations import attention_weights as attention_weights
 from handgrad.derivations import batch_norm as batch_norm
 from handgrad.derivations import bilinear as bilinear
 from handgrad.derivations import binary_cross_entropy as binary_cross_entropy
