@@ -47,11 +47,11 @@ from handgrad.derivations import exp as exp
 from handgrad.derivations import fold as fold
 from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
 from handgrad.derivations import gelu as gelu
-from handgrad.derivations import grouped_mm as grouped_mm
 from handgrad.derivations import glu as glu
+from handgrad.derivations import group_norm as group_norm
+from handgrad.derivations import grouped_mm as grouped_mm
 from handgrad.derivations import gru as gru
 from handgrad.derivations import gru_cell as gru_cell
-from handgrad.derivations import group_norm as group_norm
 from handgrad.derivations import gumbel_softmax as gumbel_softmax
 from handgrad.derivations import hardshrink as hardshrink
 from handgrad.derivations import hardsigmoid as hardsigmoid
