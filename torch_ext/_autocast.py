@@ -15,9 +15,10 @@ from torch import Tensor
 
 from handgrad._derivation import Derivation
 
-# Of all that accelerators compute in float32, the CPU does so for losses alone.
+# Of all that accelerators compute in float32, the CPU does so for losses alone; and for some pools besides.
 _FLOAT32_ON_CPU = frozenset(
-    "binary_cross_entropy binary_cross_entropy_with_logits cross_entropy l1_loss mse_loss nll_loss "
+    "adaptive_avg_pool3d adaptive_max_pool3d avg_pool3d fractional_max_pool2d fractional_max_pool3d lp_pool3d "
+    "max_unpool1d max_unpool2d max_unpool3d binary_cross_entropy binary_cross_entropy_with_logits cross_entropy l1_loss mse_loss nll_loss "
     "smooth_l1_loss".split()
 )
 _AS_IT_IS = nullcontext()

@@ -17,7 +17,10 @@ Complex numbers.  dz is ∂L/∂Re z + i ∂L/∂Im z, as in PyTorch. Then y = w
 the same way every formula of a complex layer conjugates its factors.
 """
 
+from handgrad.derivations import adaptive_avg_pool as adaptive_avg_pool
+from handgrad.derivations import adaptive_max_pool as adaptive_max_pool
 from handgrad.derivations import add as add
+from handgrad.derivations import avg_pool as avg_pool
 from handgrad.derivations import batch_norm as batch_norm
 from handgrad.derivations import binary_cross_entropy as binary_cross_entropy
 from handgrad.derivations import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
@@ -28,6 +31,7 @@ from handgrad.derivations import divide as divide
 from handgrad.derivations import dropout as dropout
 from handgrad.derivations import embedding as embedding
 from handgrad.derivations import exp as exp
+from handgrad.derivations import fractional_max_pool as fractional_max_pool
 from handgrad.derivations import gelu as gelu
 from handgrad.derivations import l1_loss as l1_loss
 from handgrad.derivations import layer_norm as layer_norm
@@ -35,8 +39,10 @@ from handgrad.derivations import leaky_relu as leaky_relu
 from handgrad.derivations import linear as linear
 from handgrad.derivations import log as log
 from handgrad.derivations import log_softmax as log_softmax
+from handgrad.derivations import lp_pool as lp_pool
 from handgrad.derivations import matmul as matmul
-from handgrad.derivations import max_pool2d as max_pool2d
+from handgrad.derivations import max_pool as max_pool
+from handgrad.derivations import max_unpool as max_unpool
 from handgrad.derivations import mean as mean
 from handgrad.derivations import mse_loss as mse_loss
 from handgrad.derivations import multiply as multiply
