@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SETUP  := $(VENV)/.set-up
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help crossval test lint format sweep selftest bench docs examples clean
+.PHONY: help crossval test lint format sweep matrix exhaustive selftest bench docs examples clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,11 +22,19 @@ crossval: $(SETUP)  ## the main job: every hand derivation against autograd; rep
 test: $(SETUP)  ## the tests
 	$(BIN)/pytest -n auto
 
-sweep: $(SETUP)  ## the exhaustive tests
+CORES  := $$($(BIN)/python -c 'import os; print(os.cpu_count())')
+
+sweep: $(SETUP)  ## every sample of PyTorch's databases, hand against native; figures in reports/sweep.md
+	$(BIN)/python -m torch_ext.sweep --jobs $(CORES) --report reports/sweep.md
+
+matrix: $(SETUP)  ## every layer under every transform; reports/composability.md
+	$(BIN)/python -m torch_ext.sweep.matrix --jobs $(CORES) --report reports/composability.md --json reports/composability.json
+
+exhaustive: $(SETUP)  ## the tests that `make test` leaves out: more seeds, more models, more orders
 	$(BIN)/pytest -n auto -m sweep
 
 selftest: $(SETUP)  ## the checker on its whole corpus of planted mistakes; figures in reports/selftest.md
-	$(BIN)/python -m handgrad.checking.selftest --jobs $$($(BIN)/python -c 'import os; print(os.cpu_count())') --report reports/selftest.md
+	$(BIN)/python -m handgrad.checking.selftest --jobs $(CORES) --report reports/selftest.md
 
 bench: $(SETUP)  ## the checker beside both modes of gradcheck
 	$(BIN)/handgrad bench check

@@ -60,6 +60,11 @@ def is_floating(x: Array) -> bool:
     return bool(namespace(x).isdtype(x.dtype, ("real floating", "complex floating")))
 
 
+def is_complex(x: Array) -> bool:
+    """True for complex floating dtypes."""
+    return bool(namespace(x).isdtype(x.dtype, "complex floating"))
+
+
 def is_half(x: Array) -> bool:
     """True for 16-bit floats, whose formulas run in float32 (the accumulation rule of PyTorch)."""
     # the name is slow to make, and most dtypes say at once that they are wider
@@ -76,7 +81,7 @@ def conj(x: Array) -> Array:
     """The complex conjugate, which a real array is already."""
     if library(xp := namespace(x)) == "torch":
         # resolve_conj: a lazy conjugate bit would put a view between a layer and its output
-        return xp.resolve_conj(xp.conj(x)) if x.is_complex() else x
+        return xp.resolve_conj(xp.conj(x)) if xp.isdtype(x.dtype, "complex floating") else x
     return xp.conj(x) if xp.isdtype(x.dtype, "complex floating") else x
 
 
@@ -84,6 +89,15 @@ def real(x: Array) -> Array:
     """The real part, which a real array is already."""
     xp = namespace(x)
     return xp.real(x) if xp.isdtype(x.dtype, "complex floating") else x
+
+
+def sgn(x: Array) -> Array:
+    """x / |x|, and 0 where x is 0: the sign of a real number, the direction of a complex one."""
+    xp = namespace(x)
+    if not xp.isdtype(x.dtype, "complex floating"):
+        return xp.sign(x)
+    size = xp.abs(x)
+    return x / xp.where(size == 0, 1, size)
 
 
 def adjoint(x: Array) -> Array:

@@ -28,7 +28,7 @@ class Spec:
     values: tuple[float, ...] = ()
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """A fresh array: float64, int64 (``integers``, ``places``) or bool (``mask``)."""
+        """A fresh array: float64, int64 (``integers``, ``labels``, ``places``) or bool (``mask``)."""
         return np.asarray(_KINDS[self.kind](self, rng))
 
 
@@ -56,6 +56,7 @@ _KINDS: dict[str, Callable[[Spec, np.random.Generator], Any]] = {
     "integers": lambda s, rng: rng.integers(int(s.low), int(s.high), s.shape),
     "places": lambda s, rng: rng.permutation(int(s.high))[: int(np.prod(s.shape))].reshape(s.shape),
     "mask": lambda s, rng: rng.uniform(size=s.shape) < s.high,
+    "labels": lambda s, rng: np.array(s.values, dtype=np.int64).reshape(s.shape),
     "exactly": lambda s, rng: np.array(s.values).reshape(s.shape),
     "distinct": _distinct,
     "smooth": _smooth,
@@ -107,6 +108,12 @@ def exactly(values: Any) -> Spec:
     """These very numbers (any nesting): kinks, ties, the lecture's examples."""
     a = np.asarray(values, dtype=float)
     return Spec(a.shape, "exactly", values=tuple(float(v) for v in a.ravel()))
+
+
+def labels(values: Any) -> Spec:
+    """These very integers (any nesting): targets, lengths."""
+    a = np.asarray(values, dtype=np.int64)
+    return Spec(a.shape, "labels", values=tuple(int(v) for v in a.ravel()))
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,13 @@ class Derivation:
                      drawn anew; a Gaussian one is the value itself
     reference        the same call in PyTorch, where it is more than ``torch(*inputs, **options)``:
                      a function ``(torch, *inputs, **options) -> output``
-    autocast         what PyTorch's autocast does with it: "half", "float32", "widest" or ""
+    truth            the same function in PyTorch's elementary operations, where PyTorch's own is the less
+                     accurate one (a page of docs/findings says so): a function
+                     ``(torch, *arguments of the PyTorch function) -> output``
+    composed         whether ``reference`` is made of elementary operations: PyTorch's layer lacks a gradient
+                     or an input that ours has
+    autocast         what PyTorch's autocast does with it: "half", "float32", "loss" (float32 on the CPU
+                     too), "cpu" (float32 there alone), "widest" or ""
     widen            whether 16-bit inputs are computed in float32 (False where products already
                      accumulate in float32, or nothing is rounded)
     """
@@ -73,6 +79,8 @@ class Derivation:
     constant: tuple[str, ...] = ()
     fit: Fit | None = None
     reference: Callable[..., Any] | None = None
+    truth: Callable[..., Any] | None = None
+    composed: bool = False
     autocast: str = ""
     widen: bool = True
     doc: str = ""

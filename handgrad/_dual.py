@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
-from handgrad._arrays import Array, is_array, is_floating, namespace
+from handgrad._arrays import Array, conj, is_array, is_floating, namespace, real, sgn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -174,6 +174,11 @@ def _chain(name: str, slope: Callable[[Any, Array, Array], Array]) -> Callable[.
     return lifted
 
 
+def _abs(x: Dual) -> Dual:
+    """|x|, whose tangent is the part of x' along x, also for complex numbers."""
+    return Dual(namespace(x.p).abs(x.p), real(conj(sgn(x.p)) * x.t))
+
+
 def _step(f: Callable[..., Any]) -> Callable[..., Any]:
     """A function that is constant between its jumps: its tangent is 0."""
 
@@ -224,7 +229,6 @@ _CHAIN: dict[str, Callable[[Any, Array, Array], Array]] = {
     "sqrt": lambda xp, x, y: 0.5 / y,
     "square": lambda xp, x, y: 2 * x,
     "tanh": lambda xp, x, y: 1 - y * y,
-    "abs": lambda xp, x, y: xp.sign(x),
     "sin": lambda xp, x, y: xp.cos(x),
     "cos": lambda xp, x, y: -xp.sin(x),
 }
@@ -248,7 +252,9 @@ class DualNamespace:
     def __getattr__(self, name: str) -> Any:
         plain = getattr(self._xp, name)
         lifted: Any
-        if name in _CHAIN:
+        if name == "abs":
+            lifted = _abs
+        elif name in _CHAIN:
             lifted = _chain(name, _CHAIN[name])
         elif name in _LINEAR:
             lifted = _linear(plain)
@@ -322,7 +328,7 @@ def bilinear(f: Callable[P, R]) -> Callable[P, R]:
     """Let a primitive, linear in each of its first two arguments, take dual numbers there."""
 
     @wraps(f)
-    def either(a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    def either(a: Any, b: Any, /, *args: Any, **kwargs: Any) -> Any:
         if not (isinstance(a, Dual) or isinstance(b, Dual)):
             return f(a, b, *args, **kwargs)
         y = f(primal(a), primal(b), *args, **kwargs)

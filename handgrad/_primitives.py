@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._arrays import Array, Shape, is_floating, library, namespace, size
+from handgrad._arrays import Array, Shape, is_floating, library, namespace, real, size
 from handgrad._dual import bilinear, elementwise, linear, primal
 from handgrad._errors import require
 
@@ -50,6 +50,22 @@ def erfc(x: Array) -> Array:
     return xp.where(x < 0, 2 - of_r, of_r)
 
 
+@elementwise(lambda xp, x, y: y * (1 - y))
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)) of real numbers, with exp of numbers <= 0 alone, which cannot overflow."""
+    if own := _own(namespace(x), "sigmoid"):
+        return own(x)
+    return logistic(x)
+
+
+def logistic(x: Array) -> Array:
+    """The formula of :func:`sigmoid`, of complex numbers too."""
+    xp = namespace(x)
+    left = real(x) < 0
+    e = xp.exp(xp.where(left, x, -x))
+    return xp.where(left, e, 1) / (1 + e)
+
+
 def one_hot(index: Array, n: int, dtype: Any) -> Array:
     """(...,) integers -> (..., n) with 1 where the last axis equals the index, 0 elsewhere."""
     xp = namespace(index)
@@ -72,21 +88,23 @@ def copy(x: Array) -> Array:
 
 
 @linear
-def take_rows(x: Array, index: Array) -> Array:
+def take_rows(x: Array, index: Array, axis: int = 0) -> Array:
     """Row ``index[i]`` of x (n, d) for each i: index (m,) of integers in [0, n) -> (m, d).
+
+    Rows lie along ``axis``, of an x with any number of axes.
 
     Raises where an index is out of range: PyTorch does so itself; NumPy would count from the end.
     """
     xp = namespace(x)
     if library(xp) == "torch":
-        return xp.index_select(x, 0, index)
+        return xp.index_select(x, axis, index)
     require(
-        not index.size or (int(xp.min(index)) >= 0 and int(xp.max(index)) < x.shape[0]),
-        f"indices must be in [0, {x.shape[0]}), the rows of the table",
+        not index.size or (int(xp.min(index)) >= 0 and int(xp.max(index)) < x.shape[axis]),
+        f"indices must be in [0, {x.shape[axis]}), the rows of the table",
         f"an index outside, in {index}" if index.size < 20 else "an index outside",
         "give a larger table or other indices",
     )
-    return xp.take(x, index, axis=0)
+    return xp.take(x, index, axis=axis)
 
 
 @linear
@@ -108,6 +126,28 @@ def scatter_rows(updates: Array, index: Array, n: int, *, sparse: bool = False) 
         np.add.at(out, index, updates)
         return out.astype(updates.dtype, copy=False)
     return one_hot(index, n, updates.dtype).mT @ updates
+
+
+def add_rows(x: Array, updates: Array, index: Array, axis: int) -> Array:
+    """x (..., n, ...) with ``updates`` (..., m, ...) added at places ``index`` (m,) of an axis."""
+    xp = namespace(x)
+    if library(xp) == "torch":
+        return x.index_add(axis, index, updates)
+    if library(xp) == "numpy":
+        y = np.array(x)
+        np.add.at(y, (*(slice(None),) * axis, index), updates)
+        return y
+    rows = one_hot(index, x.shape[axis], x.dtype)
+    return x + xp.moveaxis(xp.tensordot(updates, rows, axes=((axis,), (0,))), -1, axis)
+
+
+@linear
+def wide_sum(x: Array, axes: Ints) -> Array:
+    """The sum over ``axes``, which are kept with length 1; that of float32 in float64, where there is one."""
+    xp = namespace(x)
+    if own := _own(xp, "wide_sum"):
+        return own(x, axes)
+    return xp.sum(x, axis=axes, keepdims=True, dtype=xp.float64 if x.dtype == xp.float32 else x.dtype)
 
 
 @linear
@@ -210,25 +250,55 @@ def _own(xp: Any, name: str) -> Any:
 # in y, x and w: leaving out any one of the three gives a primitive.
 
 
+def correlate(
+    x: Array, w: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int, *, b: Array | None = None
+) -> Array:
+    """x, w -> y: (N, C, *spatial) and (O, C/groups, *kernel) -> (N, O, *out); b (O,) is added."""
+    return _plus(_correlate, x, w, b, stride, padding, dilation, groups)
+
+
 @bilinear
-def correlate(x: Array, w: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Array:
-    """x, w -> y: (N, C, *spatial) and (O, C/groups, *kernel) -> (N, O, *out)."""
+def _correlate(
+    x: Array, w: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int, *, b: Array | None = None
+) -> Array:
     xp = namespace(x)
     if own := _own(xp, "correlate"):
-        return own(x, w, stride, padding, dilation, groups)
+        return own(x, w, stride, padding, dilation, groups, b)
     u, out = _columns(x, tuple(w.shape[2:]), stride, padding, dilation, groups)
     y = xp.reshape(w, (groups, w.shape[0] // groups, size(w.shape[1:]))) @ u
     return xp.reshape(y, (x.shape[0], w.shape[0], *out))
 
 
-@bilinear
 def correlate_to_input(
-    y: Array, w: Array, spatial: Shape, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    y: Array,
+    w: Array,
+    spatial: Shape,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
+    *,
+    b: Array | None = None,
 ) -> Array:
-    """y, w -> x, the transpose of :func:`correlate` in x: (N, O, *out) -> (N, C, *spatial)."""
+    """y, w -> x, the transpose of :func:`correlate` in x: (N, O, *out) -> (N, C, *spatial); plus b (C,)."""
+    return _plus(_correlate_to_input, y, w, b, spatial, stride, padding, dilation, groups)
+
+
+@bilinear
+def _correlate_to_input(
+    y: Array,
+    w: Array,
+    spatial: Shape,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
+    *,
+    b: Array | None = None,
+) -> Array:
     xp = namespace(y)
     if own := _own(xp, "correlate_to_input"):
-        return own(y, w, spatial, stride, padding, dilation, groups)
+        return own(y, w, spatial, stride, padding, dilation, groups, b)
     n, d = y.shape[0], len(spatial)
     kernel, out = w.shape[2:], y.shape[2:]
     taps = xp.reshape(w, (groups, w.shape[0] // groups, size(w.shape[1:]))).mT
@@ -238,6 +308,15 @@ def correlate_to_input(
     padded = tuple(m + 2 * p for m, p in zip(spatial, padding, strict=True))
     x = overlap_add(u, padded, stride, dilation)
     return x[(..., *(slice(p, p + m) for m, p in zip(spatial, padding, strict=True)))]
+
+
+def _plus(f: Any, a: Array, w: Array, b: Array | None, *options: Any) -> Array:
+    """f(a, w) + b, b one number a channel: PyTorch's own adds it before it rounds to 16 bits."""
+    if b is None:
+        return f(a, w, *options)
+    if library(namespace(a)) == "torch" and all(primal(v) is v for v in (a, w, b)):
+        return f(a, w, *options, b=b)
+    return f(a, w, *options) + namespace(b).reshape(b, (-1, *(1,) * (w.ndim - 2)))
 
 
 @bilinear

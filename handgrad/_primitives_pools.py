@@ -66,7 +66,7 @@ def _spread_axis(y: Array, axis: int, k: int, s: int, p: int, n: int) -> Array:
 
 
 def _cut(x: Array, axis: int, first: int, n: int) -> Array:
-    """n entries of an axis; where these are all, x itself (PyTorch's batched gradients take no slice of all)."""
+    """n entries of an axis; if these are all, x itself: batched gradients take no slice of all."""
     return x if n == x.shape[axis] else x[(*(slice(None),) * axis, slice(first, first + n), ...)]
 
 
@@ -211,7 +211,7 @@ def argmax_fractional(x: Array, u: Array, kernel: Ints, out: Shape) -> Array:
 
 @linear
 def place(x: Array, index: Array, n: int) -> Array:
-    """Zeros, over which x is written, the last one stays: y[..., index[i]] = x[..., i]; (..., m) -> (..., n)."""
+    """Zeros, and x written over them, the last one last: y[..., index[i]] = x[..., i]; (..., m) -> (..., n)."""
     xp = namespace(x)
     if library(xp) == "torch":
         return x.new_zeros((*x.shape[:-1], n)).scatter(-1, index, x)

@@ -12,3 +12,6 @@ from torch_ext import nn as nn
 from torch_ext._function import call as call
 from torch_ext._function import functions as functions
 from torch_ext.checker import check as check
+from torch_ext.swapping import Swapped as Swapped
+from torch_ext.swapping import swap as swap
+from torch_ext.swapping import unswap as unswap

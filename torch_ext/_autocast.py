@@ -15,12 +15,6 @@ from torch import Tensor
 
 from handgrad._derivation import Derivation
 
-# Of all that accelerators compute in float32, the CPU does so for losses alone; and for some pools besides.
-_FLOAT32_ON_CPU = frozenset(
-    "adaptive_avg_pool3d adaptive_max_pool3d avg_pool3d fractional_max_pool2d fractional_max_pool3d lp_pool3d "
-    "max_unpool1d max_unpool2d max_unpool3d binary_cross_entropy binary_cross_entropy_with_logits cross_entropy l1_loss mse_loss nll_loss "
-    "smooth_l1_loss".split()
-)
 _AS_IT_IS = nullcontext()
 
 
@@ -43,10 +37,15 @@ def off(device: str) -> AbstractContextManager[Any]:
 
 
 def cast_inputs(derivation: Derivation, inputs: Sequence[Any], device: str) -> Sequence[Any]:
-    """Cast as autocast would: to its 16-bit dtype ("half"), to "float32", or to the "widest"."""
+    """Cast as autocast would: to its 16-bit dtype ("half"), to the "widest", or to "float32".
+
+    A "loss" goes to float32 on the CPU too, and what says "cpu" there alone.
+    """
     policy = derivation.autocast
-    if device == "cpu" and policy != "half" and policy != "widest":
-        policy = "float32" if derivation.name in _FLOAT32_ON_CPU else ""
+    if policy == "float32" and device == "cpu":
+        policy = ""
+    elif policy in ("loss", "cpu"):
+        policy = "float32" if policy == "loss" or device == "cpu" else ""
     if not policy:
         return inputs
     if policy == "half":

@@ -32,8 +32,9 @@ def reference(derivation: Derivation, inputs: Sequence[Any], options: Mapping[st
     """The outputs of the PyTorch function that the derivation stands for."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's advice on how to call it is none on the derivation
-        if derivation.reference is not None:
-            y = derivation.reference(torch, *inputs, **options)
+        formula = derivation.truth or derivation.reference
+        if formula is not None:
+            y = formula(torch, *inputs, **options)
         else:
             function: Any = torch
             for part in derivation.torch.split(".")[1:]:

@@ -70,6 +70,54 @@ def check(repeat: int, size: int, batch: int, full: bool, no_model: bool, as_jso
     sys.exit(0 if right else 1)
 
 
+@command.command("layers")
+@click.argument("names", nargs=-1, metavar="[LAYER]...")
+@click.option(
+    "--repeat", default=7, show_default=True, type=click.IntRange(1, 1000), help="How often each is timed."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def layers(names: tuple[str, ...], repeat: int, as_json: bool) -> None:
+    """Every layer beside PyTorch's own: forward and backward time, and bytes kept in between.
+
+    CPU time in float32 on one thread, on samples of PyTorch's own database, their batch enlarged. Slowest
+    first. Needs PyTorch's test dependency expecttest.
+
+    \b
+    Example: handgrad bench layers
+             handgrad bench layers gelu Conv2d --repeat 20
+    """
+    require_torch("bench layers")
+    from torch_ext.bench import layers as bench
+
+    try:
+        with _bar() as progress:
+            rows = bench.layers(names, repeat, progress)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    rows.sort(key=lambda r: -r.ratio("both"))
+    if as_json:
+        click.echo(json.dumps(bench.to_dict(rows), ensure_ascii=False, indent=1))
+        return
+    body = [
+        [
+            r.name.removeprefix("nn.functional."),
+            " ".join("x".join(map(str, s)) for s in r.shapes[:2]),
+            _unit(r.seconds("hand")),
+            f"{r.ratio('forward'):.2f} ×",
+            f"{r.ratio('backward'):.2f} ×",
+            f"{r.ratio('both'):.2f} ×",
+            f"{r.kept['hand']:,} / {r.kept['native']:,}",
+        ]
+        for r in rows
+    ]
+    heads = ["layer", "inputs", "step", "forward", "backward", "both", "bytes kept / PyTorch's"]
+    parts: list[Any] = [
+        line("Each layer beside PyTorch's own, float32, one thread", "bold"),
+        table(heads, body, heads[2:]),
+    ]
+    click.echo(rendered(parts, None, None), nl=False)
+
+
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int, str], None]]:
     columns = (

@@ -10,11 +10,14 @@ For "sum" and "none" there is no W, and ∂L/∂w_n = l_n.
 
 from math import nan
 
+import numpy as np
+
 from handgrad._arrays import cast, library, namespace, size, unbroadcast
 from handgrad._errors import IndexInputError, InputError, require
 from handgrad._primitives import one_hot
 
 REDUCTIONS = ("none", "mean", "sum")
+TINY = float(np.float32(1e-12))  # PyTorch's constant is a float32, whatever the dtype of the input
 
 # --- reduction ------------------------------------------------------------------------
 
@@ -58,12 +61,7 @@ def reduce_weighted(loss, w, shape, reduction):
     """``reduce`` with a weight for each element of the input, which has that ``shape``; w may be None."""
     if w is None:
         return reduce(loss, reduction)
-    require(
-        tuple(w.shape) == tuple(shape),
-        "weight must have the shape of the input",
-        f"weight {tuple(w.shape)} and input {tuple(shape)}",
-        "expand the weight",
-    )
+    require_weight_of_input(w, shape)
     return reduce(loss * w, reduction, namespace(w).sum(w))
 
 
@@ -80,6 +78,19 @@ def spread_weighted(dy, loss, w, reduction):
     return w * share, dw
 
 
+# --- hinges -----------------------------------------------------------------------------
+
+
+def hinge(m):
+    """max(m, 0). At m = 0 its slope is 1, PyTorch's convention for clamp_min, and ours."""
+    return namespace(m).where(m < 0, 0, m)
+
+
+def through_hinge(dl, m):
+    """What reaches m of the gradient of ``hinge(m)``."""
+    return namespace(m).where(m < 0, 0, dl)
+
+
 # --- conditions on values -------------------------------------------------------------
 
 
@@ -92,6 +103,16 @@ def require_values(condition, rule, received, do, error=InputError):
     holds = xp.holds(condition) if library(xp) == "torch" else bool(xp.all(condition))
     if not holds:
         require(False, rule, received(), do, error)
+
+
+def require_weight_of_input(w, shape):
+    """An optional weight of each element has the shape of the input."""
+    require(
+        w is None or tuple(w.shape) == tuple(shape),
+        "weight must have the shape of the input",
+        f"weight {None if w is None else tuple(w.shape)} and input {tuple(shape)}",
+        "expand the weight",
+    )
 
 
 def require_broadcast(w, shape, name):
@@ -133,7 +154,10 @@ def along_classes(w, x):
 
 
 def class_targets(t, x, ignore_index):
-    """Integers t (N, d1, ...) -> (index, keep): class 0 stands in where a target is ignored."""
+    """Integers t (N, d1, ...) -> (index, keep): class 0 stands in where a target is ignored.
+
+    ``ignore_index`` None: none is ignored.
+    """
     axis = class_axis(x)
     n, shape = x.shape[axis], tuple(x.shape[:axis]) + tuple(x.shape[axis + 1 :])
     xp = namespace(t)
@@ -150,13 +174,14 @@ def class_targets(t, x, ignore_index):
         f"target {tuple(t.shape)} and input {tuple(x.shape)}",
         "reshape the target",
     )
-    keep = t != ignore_index
+    keep = t == t if ignore_index is None else t != ignore_index
     index = xp.where(keep, cast(t, xp.int64), 0)
     require_values(
         (index >= 0) & (index < n),
-        f"a class index must be from 0 to {n - 1}, or ignore_index ({ignore_index})",
+        f"a class index must be from 0 to {n - 1}"
+        + ("" if ignore_index is None else f", or ignore_index ({ignore_index})"),
         lambda: f"indices from {int(xp.min(index))} to {int(xp.max(index))}",
-        "correct the target, or ignore_index",
+        "correct the target",
         IndexInputError,
     )
     return index, keep

@@ -1,43 +1,151 @@
 """What the normalisations share: x̂ = (x - μ) / sqrt(σ² + ε) over some axes, and its gradient.
 
 μ and σ² are the mean and the (biased) variance of x over these axes. The chain rule stands in
-``layer_norm``; batch norm differs only in the axes.
+``layer_norm``; batch, instance and group norm differ only in the axes.
 """
 
-from handgrad._arrays import namespace, size
-from handgrad._errors import require
+from handgrad._arrays import cast, namespace, size
+from handgrad._errors import IndexInputError, require
+from handgrad._primitives import pad, wide_sum
 
 
 def average(x, axes):
     """The mean over ``axes``, which are kept with length 1; 0 over no elements."""
-    n = size(tuple(x.shape[axis] for axis in axes))
-    return namespace(x).sum(x, axis=axes, keepdims=True) / max(n, 1)
+    return namespace(x).sum(x, axis=axes, keepdims=True) / max(count(x, axes), 1)
 
 
-def standardize(x, axes, eps):
+def standardize(x, axes, eps, *, wide=False):
     """x̂, 1/sqrt(σ² + ε), μ and σ²; the last three keep their axes, with length 1.
 
-    Two passes: the mean, then the squares of the distances from it. Where the mean is large its
-    rounding error stands in every distance: it is the mean of the distances, and is removed.
+    Two passes: the mean, then the squares of the distances from it. ``wide``: float32 is summed in float64
+    for the mean, which then is right in its last digit.
     """
-    mean = average(x, axes)
+    xp = namespace(x)
+    exact = wide_sum(x, axes) / max(count(x, axes), 1) if wide else average(x, axes)
+    mean = cast(exact, x.dtype)
     distance = x - mean
-    rest = average(distance, axes)
+    # Where the mean is large, its rounding error stands in every distance: it is their mean, and is removed.
+    known = exact.dtype != x.dtype
+    rest = cast(exact - cast(mean, exact.dtype), x.dtype) if known else average(distance, axes)
     distance = distance - rest
     var = average(distance * distance, axes)
-    rstd = 1 / namespace(x).sqrt(var + eps)
+    rstd = 1 / xp.sqrt(var + eps)
     return distance * rstd, rstd, mean + rest, var
 
 
 def standardize_vjp(dxhat, xhat, rstd, axes):
-    """dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) / sqrt(σ² + ε): three ways from x to x̂, three terms."""
-    return rstd * (dxhat - average(dxhat, axes) - xhat * average(dxhat * xhat, axes))
+    """dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) / sqrt(σ² + ε): three ways from x to x̂, three terms.
+
+    mean(x̂) is 0, so dx̂ may lose its mean first: the second mean then cancels less.
+    """
+    dxhat = dxhat - average(dxhat, axes)
+    return rstd * (dxhat - xhat * average(dxhat * xhat, axes))
 
 
 def affine(xhat, w, b):
     """w x̂ + b, where each may be absent."""
     y = xhat if w is None else xhat * w
     return y if b is None else y + b
+
+
+def count(x, axes):
+    """How many elements of x the ``axes`` hold together."""
+    return size(tuple(x.shape[axis] for axis in axes))
+
+
+# --- one weight and bias for each channel: x (N, C, ...) ----------------------------------------
+
+
+def along_channels(p, x):
+    """(C,) -> (C, 1, ...), which broadcasts to x (N, C, ...); None stays None."""
+    return p if p is None else namespace(p).reshape(p, (-1, *(1,) * (x.ndim - 2)))
+
+
+def all_but_channels(x):
+    """All axes but that of the channels."""
+    return (0, *range(2, x.ndim))
+
+
+def affine_vjp(dy, xhat, w, has_bias):
+    """Of y = w x̂ + b, one w and b a channel: dx̂ = w dy, dw = Σ dy x̂ and db = Σ dy."""
+    xp, axes = namespace(dy), all_but_channels(dy)
+    dw = None if w is None else xp.sum(dy * xhat, axis=axes)
+    return dy if w is None else dy * w, dw, xp.sum(dy, axis=axes) if has_bias else None
+
+
+def channel_norm(x, running_mean, running_var, w, b, axes, *, of_input, momentum, eps):
+    """Forward of batch and instance norm: ((y, running mean, running variance), residuals).
+
+    μ and σ² are those of x over ``axes``, or with ``of_input`` False the running ones.
+    """
+    new_mean, new_var = running_mean, running_var
+    if of_input:
+        xhat, rstd, mean, var = standardize(x, axes, eps, wide=True)
+        new_mean, new_var = _update(running_mean, running_var, mean, var, count(x, axes), momentum)
+    else:
+        rstd = 1 / namespace(x).sqrt(along_channels(running_var, x) + eps)
+        xhat = (x - along_channels(running_mean, x)) * rstd
+    w, b = along_channels(w, x), along_channels(b, x)
+    return (affine(xhat, w, b), new_mean, new_var), (xhat, rstd, w, b is not None)
+
+
+def channel_norm_vjp(dy, residuals, axes, of_input):
+    """Backward of batch and instance norm: gradients of x, the running statistics, w and b."""
+    xhat, rstd, w, has_bias = residuals
+    dxhat, dw, db = affine_vjp(dy, xhat, w, has_bias)
+    dx = standardize_vjp(dxhat, xhat, rstd, axes) if of_input else dxhat * rstd
+    return dx, None, None, dw, db
+
+
+def _update(running_mean, running_var, mean, var, m, momentum):
+    """The new running statistics, (C,) each; those of the input alone where there were none.
+
+    m: how many numbers each of mean and var is of. Several of one channel are averaged.
+    """
+    xp, c = namespace(mean), mean.shape[1]
+    n = mean.shape[0]
+    mean, var = (xp.reshape(s, (n, c)) for s in (mean, var * (m / (m - 1))))  # m is not 1: forward raises
+    mean, var = (s[0, :] if n == 1 else average(s, (0,))[0, :] for s in (mean, var))
+    if running_mean is None:
+        return mean, var
+    share = momentum if m and n else 0  # an empty batch has nothing to say
+    return tuple(
+        (1 - share) * running + share * statistic
+        for running, statistic in ((running_mean, mean), (running_var, var))
+    )
+
+
+def require_channel_norm(layer, x, running_mean, running_var, parameters, of_input):
+    """Input, statistics and parameters of a batch or instance norm fit each other."""
+    require(x.ndim > 1, f"{layer} needs an input (N, C, ...)", tuple(x.shape), "add the missing axes",
+            IndexInputError)  # fmt: skip
+    require_channels(layer, x, running_mean, running_var, *parameters)
+    require(
+        (running_mean is None) == (running_var is None),
+        "running_mean and running_var must either both be None or neither be None",
+        "one of them",
+        "give both",
+    )
+    require(
+        of_input or running_mean is not None,
+        f"{layer} needs running statistics in evaluation mode",
+        "none",
+        "give them, or let it take those of the input",
+    )
+
+
+def require_channels(layer, x, *parameters):
+    """Each parameter has one number for each channel of x (N, C, ...)."""
+    for p in parameters:
+        require(
+            p is None or tuple(p.shape) == (x.shape[1],),
+            f"{layer} needs statistics and parameters of shape ({x.shape[1]},), one for each channel",
+            None if p is None else tuple(p.shape),
+            "reshape them",
+        )
+
+
+# --- the last axes ------------------------------------------------------------------------------
 
 
 def last_axes(name, x, normalized_shape, *parameters):
@@ -59,43 +167,34 @@ def last_axes(name, x, normalized_shape, *parameters):
     return tuple(range(x.ndim - len(shape), x.ndim))
 
 
-def require_batch_norm(x, running_mean, running_var, w, b, training, eps):
-    """Input, statistics and parameters of a batch norm fit each other, and there is enough to normalise."""
-    require(x.ndim > 1, "batch_norm needs an input (N, C, ...)", tuple(x.shape), "add the missing axes")
-    for p in (running_mean, running_var, w, b):
-        require(
-            p is None or tuple(p.shape) == (x.shape[1],),
-            f"batch_norm needs statistics and parameters of shape ({x.shape[1]},), one for each channel",
-            None if p is None else tuple(p.shape),
-            "reshape them",
-        )
-    require(
-        (running_mean is None) == (running_var is None),
-        "running_mean and running_var must either both be None or neither be None",
-        "one of them",
-        "give both",
-    )
-    require(
-        training or running_mean is not None,
-        "batch_norm needs running statistics in evaluation mode",
-        "none",
-        "give them, or set training=True",
-    )
-    require(
-        not training or size(tuple(x.shape)) != x.shape[1],
-        "Expected more than 1 value per channel when training",
-        f"input size {tuple(x.shape)}",
-        "give a larger batch",
-    )
-    require(
-        eps > 0 or (eps == 0 and not training),
-        f"batch_norm eps must be {'positive during training' if training else 'non-negative'}",
-        eps,
-        "give a small positive number",
-    )
-
-
 def draw_normalized_shape(rng, shape):
     """For ``fit``: some last axes with at least 3 elements, or None."""
     fitting = [shape[i:] for i in range(len(shape)) if size(shape[i:]) > 2]
     return fitting[int(rng.integers(len(fitting)))] if fitting else None
+
+
+# --- local response -----------------------------------------------------------------------------
+
+
+def window_sum(x, before, after):
+    """Σ_j x[:, j] over j = c - before ... c + after, for each channel c; x is 0 outside."""
+    c = x.shape[1]
+    before, after = (min(reach, max(c - 1, 0)) for reach in (before, after))
+    padded = pad(x, 1, before, after)
+    total = padded[:, :c, ...]
+    for start in range(1, before + after + 1):
+        total = total + padded[:, start : start + c, ...]
+    return total
+
+
+def respond(x, before, after, share, beta, k):
+    """Forward of local response norm: y = x/s^β, s = k + share Σ_j x_j² over the window of each channel."""
+    s = k + share * window_sum(x * x, before, after)
+    return x / s**beta, (x, s)
+
+
+def respond_vjp(dy, residuals, before, after, share, beta):
+    """dx = dy/s^β - 2 share β x Σ_c dy_c x_c/s_c^(β + 1) over all c whose window holds the channel."""
+    x, s = residuals
+    scaled = dy / s**beta
+    return scaled - 2 * share * beta * x * window_sum(scaled * x / s, after, before)

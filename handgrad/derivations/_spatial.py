@@ -76,6 +76,16 @@ def convolution_options(kernel, stride, padding, dilation):
     return {"stride": stride, "padding": padding, "dilation": dilation}, tuple((0, one) for one in odd)
 
 
+def window_options(kernel, stride, padding, dilation, d=2):
+    """Kernel, stride, padding and dilation axis by axis, by their names."""
+    return {
+        "kernel": ints(kernel, d, "kernel_size", 1),
+        "stride": ints(stride, d, "stride", 1),
+        "padding": ints(padding, d, "padding", 0),
+        "dilation": ints(dilation, d, "dilation", 1),
+    }
+
+
 def window_size(kernel, dilation):
     """From the first entry of a window to its last."""
     return tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))

@@ -64,5 +64,6 @@ for n in (1, 2, 3):
         constant=("indices",),
         widen=False,
         fit=fit_size(n, distinct),
+        autocast="cpu" if n == 3 else "",
         cases=cases(n),
     )

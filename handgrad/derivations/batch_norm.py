@@ -30,63 +30,42 @@ Source: Ioffe and Szegedy, Batch Normalization (2015), section 3 and algorithm 1
 torch.nn.BatchNorm1d.
 """
 
-from handgrad._arrays import namespace, size
+from handgrad._arrays import size
 from handgrad._cases import case, normal, uniform
 from handgrad._derivation import register
-from handgrad.derivations._norms import affine, require_batch_norm, standardize, standardize_vjp
+from handgrad._errors import require
+from handgrad.derivations._norms import (
+    all_but_channels,
+    channel_norm,
+    channel_norm_vjp,
+    count,
+    require_channel_norm,
+)
 
 
 def forward(
     x, running_mean=None, running_var=None, w=None, b=None, *, training=False, momentum=0.1, eps=1e-5
 ):
-    require_batch_norm(x, running_mean, running_var, w, b, training, eps)
-    xp = namespace(x)
-    new_mean, new_var = running_mean, running_var
-    if training:
-        xhat, rstd, mean, var = standardize(x, _batch_axes(x), eps)  # rstd is r
-        new_mean, new_var = _update(x, running_mean, running_var, mean, var, momentum)
-    else:
-        rstd = 1 / xp.sqrt(_along_channels(running_var, x) + eps)
-        xhat = (x - _along_channels(running_mean, x)) * rstd
-    w, b = (p if p is None else _along_channels(p, x) for p in (w, b))
-    return (affine(xhat, w, b), new_mean, new_var), (xhat, rstd, w, b is not None)
-
-
-def backward(dy, residuals, *, training=False, momentum=0.1, eps=1e-5):  # noqa: ARG001
-    dy, *_ = dy  # one for each output; the running statistics have none
-    xhat, rstd, w, has_bias = residuals
-    xp = namespace(dy)
-    axes = _batch_axes(dy)
-    dxhat = dy if w is None else dy * w
-    dx = standardize_vjp(dxhat, xhat, rstd, axes) if training else dxhat * rstd
-    dw = None if w is None else xp.sum(dy * xhat, axis=axes)
-    db = xp.sum(dy, axis=axes) if has_bias else None
-    return dx, None, None, dw, db
-
-
-def _update(x, running_mean, running_var, mean, var, momentum):
-    """The new running statistics, (C,) each; those of the batch alone where there were none."""
-    xp = namespace(x)
-    m = size(tuple(x.shape)) // max(x.shape[1], 1)
-    mean = xp.reshape(mean, (x.shape[1],))
-    var = xp.reshape(var, (x.shape[1],)) * m / (m - 1)  # m is not 1: forward raises there
-    if running_mean is None:
-        return mean, var
-    share = momentum if m else 0  # an empty batch has nothing to say
-    return tuple(
-        (1 - share) * running + share * statistic
-        for running, statistic in ((running_mean, mean), (running_var, var))
+    require_channel_norm("batch_norm", x, running_mean, running_var, (w, b), training)
+    require(
+        not training or count(x, all_but_channels(x)) != 1,
+        "Expected more than 1 value per channel when training",
+        f"input size {tuple(x.shape)}",
+        "give a larger batch",
     )
+    require(
+        eps > 0 or (eps == 0 and not training),
+        f"batch_norm eps must be {'positive during training' if training else 'non-negative'}",
+        eps,
+        "give a small positive number",
+    )
+    axes, options = all_but_channels(x), {"of_input": training, "momentum": momentum, "eps": eps}
+    return channel_norm(x, running_mean, running_var, w, b, axes, **options)
 
 
-def _batch_axes(x):
-    """All axes but that of the channels."""
-    return (0, *range(2, x.ndim))
-
-
-def _along_channels(p, x):
-    """(C,) -> (C, 1, ...), which broadcasts to x (N, C, ...)."""
-    return namespace(p).reshape(p, (-1, *(1,) * (x.ndim - 2)))
+def backward(dy, residuals, *, training=False, **_):
+    dy, *_ = dy  # one for each output; the running statistics have none
+    return channel_norm_vjp(dy, residuals, all_but_channels(dy), training)
 
 
 def reference(torch, x, running_mean=None, running_var=None, w=None, b=None, **options):

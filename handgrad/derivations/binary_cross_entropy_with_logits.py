@@ -39,7 +39,7 @@ def forward(x, t, w=None, pos_weight=None, *, reduction="mean"):
     )
     require_broadcast(w, x.shape, "weight")
     require_broadcast(pos_weight, x.shape, "pos_weight")
-    loss = _positive(t, pos_weight) * _softplus(-x) + (1 - t) * _softplus(x)
+    loss = logistic_loss(x, t, pos_weight)
     return reduce(loss if w is None else loss * w, reduction), (x, t, w, pos_weight)
 
 
@@ -49,16 +49,28 @@ def backward(dy, residuals, needs, *, reduction="mean"):
     dl = spread(dy, x.shape, reduction)
     if w is not None:
         dl = dl * w
-    dx = ((1 - t) * _sigmoid(x) - _positive(t, pos_weight) * _sigmoid(-x)) * dl if needs[0] else None
-    dt = (_positive(_softplus(-x), pos_weight) - _softplus(x)) * dl if needs[1] else None
+    return logistic_slopes(x, t, dl, needs, pos_weight)
+
+
+def logistic_loss(x, t, pos_weight=None):
+    """l of each element."""
+    return _positive(t, pos_weight) * soft_plus(-x) + (1 - t) * soft_plus(x)
+
+
+def logistic_slopes(x, t, dl, needs, pos_weight=None):
+    """dx and dt from dl, as far as they are wanted."""
+    dx = ((1 - t) * sigma(x) - _positive(t, pos_weight) * sigma(-x)) * dl if needs[0] else None
+    dt = (_positive(soft_plus(-x), pos_weight) - soft_plus(x)) * dl if needs[1] else None
     return dx, dt
 
 
-def _sigmoid(x):
+def sigma(x):
+    """σ(x), which never overflows."""
     return sigmoid.forward(x)[0]
 
 
-def _softplus(x):
+def soft_plus(x):
+    """log(1 + exp(x)), which never overflows."""
     return softplus.forward(x, threshold=inf)[0]  # the curve everywhere
 
 
@@ -82,7 +94,7 @@ register(
         x, t, weight=w, pos_weight=p, **o
     ),
     differentiable=("x", "t"),
-    autocast="float32",
+    autocast="loss",
     fit=fit,
     cases=[
         case("mean", normal(4, 3), uniform(4, 3)),

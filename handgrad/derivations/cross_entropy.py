@@ -157,7 +157,7 @@ register(
     backward,
     torch="torch.nn.functional.cross_entropy",
     reference=reference,
-    autocast="float32",
+    autocast="loss",
     fit=fit,
     cases=[
         case("mean", normal(5, 4), integers(5, high=4)),

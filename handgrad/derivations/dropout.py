@@ -1,6 +1,7 @@
 """y = x m / (1 - p), with a mask m of zeros and ones
 
-Shapes.  x and y (...); mask, booleans or numbers 0 and 1, broadcasts to (...).
+Shapes.  x and y (...); mask, booleans or numbers 0 and 1, broadcasts to (...). One entry for each element is
+PyTorch's dropout; one for each channel, (N, C, 1, ...), its dropout1d, dropout2d and dropout3d.
 
 Forward.  Each element is kept (m = 1) with probability 1 - p. Dividing by 1 - p keeps the expected
 value: E[y] = x. With p = 1 nothing is kept and y = 0. The mask is an input: whoever calls draws it,
@@ -11,7 +12,8 @@ Chain rule.  dy is ∂L/∂y.  ∂y/∂x = m / (1 - p):  the same elements are d
 Result.  dx = dy m / (1 - p);  the mask has no gradient.
 
 Kinks: none.  Errors: p outside [0, 1].  NaN is passed on, dropped or not, as in PyTorch.
-Source: Srivastava et al., Dropout (2014), section 4; PyTorch documentation, torch.nn.functional.dropout.
+Source: Srivastava et al., Dropout (2014), section 4; Tompson et al., Efficient Object Localization Using
+Convolutional Networks (2015), section 3.2; PyTorch documentation, torch.nn.functional.dropout.
 """
 
 from handgrad._arrays import cast
@@ -46,6 +48,7 @@ register(
     torch="torch.nn.functional.dropout",
     # PyTorch draws the mask itself; given one, its forward is this
     reference=lambda torch, x, mask, p=0.5: x * mask / (1 - p) if p < 1 else x * 0,
+    composed=True,
     differentiable=("x",),
     fit=fit,
     cases=[

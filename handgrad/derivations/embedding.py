@@ -30,20 +30,8 @@ from handgrad._primitives import scatter_rows, take_rows
 
 
 def forward(index, w, *, padding_idx=None, scale_grad_by_freq=False, sparse=False):
-    require(w.ndim == 2, "embedding needs a table w (n, d)", f"w {tuple(w.shape)}", "reshape it")
+    require_table("embedding", w, padding_idx, scale_grad_by_freq, sparse)
     n, d = w.shape
-    require(
-        padding_idx is None or -n <= padding_idx < n,
-        f"padding_idx must be a row of the table, in [{-n}, {n})",
-        padding_idx,
-        "choose such a row",
-    )
-    require(
-        not (scale_grad_by_freq and sparse),
-        "scale_grad_by_freq needs a dense gradient",
-        "sparse=True",
-        "choose one of the two",
-    )
     y = take_rows(w, namespace(index).reshape(index, (-1,)))
     return namespace(w).reshape(y, (*index.shape, d)), (index, n)
 
@@ -53,12 +41,36 @@ def backward(dy, residuals, *, padding_idx=None, scale_grad_by_freq=False, spars
     xp = namespace(dy)
     index, dy = xp.reshape(index, (-1,)), as_matrix(dy)  # (m,) and (m, d): all places as one axis
     if scale_grad_by_freq:
-        one_each = cast(xp.ones_like(dy[:, :1]), xp.float32)  # 16 bits would lose count
-        counts = scatter_rows(one_each, index, n)  # (n, 1): how often each row was used
-        dy = dy / take_rows(counts, index)
+        dy = per_use(dy, index, n)
     if padding_idx is not None:
         dy = xp.where((index == padding_idx % n)[:, None], 0, dy)
     return None, scatter_rows(dy, index, n, sparse=sparse)
+
+
+def per_use(dy, index, n):
+    """dy (m, d), each row divided by how often its index occurs in index (m,)."""
+    xp = namespace(dy)
+    one_each = cast(xp.ones_like(dy[:, :1]), xp.float32)  # 16 bits would lose count
+    counts = scatter_rows(one_each, index, n)  # (n, 1)
+    return dy / take_rows(counts, index)
+
+
+def require_table(layer, w, padding_idx, scaled, sparse):
+    """w is a table, padding_idx one of its rows, and a scaled gradient is dense."""
+    require(w.ndim == 2, f"{layer} needs a table w (n, d)", f"w {tuple(w.shape)}", "reshape it")
+    n = w.shape[0]
+    require(
+        padding_idx is None or -n <= padding_idx < n,
+        f"padding_idx must be a row of the table, in [{-n}, {n})",
+        padding_idx,
+        "choose such a row",
+    )
+    require(
+        not (scaled and sparse),
+        "scale_grad_by_freq needs a dense gradient",
+        "sparse=True",
+        "choose one of the two",
+    )
 
 
 def fit(rng, shape):

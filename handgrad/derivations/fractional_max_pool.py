@@ -94,5 +94,6 @@ for n in (2, 3):
         outputs=("y", "indices"),
         constant=("indices",),
         widen=False,
+        autocast="cpu",
         cases=cases(n),
     )

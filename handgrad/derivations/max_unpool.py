@@ -82,5 +82,6 @@ for n in (1, 2, 3):
         reference=reference(f"max_unpool{n}d"),
         differentiable=("x",),
         widen=False,
+        autocast="cpu",
         cases=cases(n),
     )

@@ -44,7 +44,7 @@ register(
     backward,
     torch="torch.nn.functional.mse_loss",
     reference=lambda torch, x, t, w=None, **o: torch.nn.functional.mse_loss(x, t, weight=w, **o),
-    autocast="float32",
+    autocast="loss",
     fit=fit,
     cases=[
         case("mean", normal(4, 3), normal(4, 3)),

@@ -76,7 +76,7 @@ register(
     torch="torch.nn.functional.nll_loss",
     reference=lambda torch, x, t, w=None, **o: torch.nn.functional.nll_loss(x, t, weight=w, **o),
     differentiable=("x",),
-    autocast="float32",
+    autocast="loss",
     fit=fit,
     cases=[
         case("mean", normal(5, 4), integers(5, high=4)),

@@ -14,71 +14,97 @@ Chain rule.  dy is ∂L/∂y. x_i was copied to every j with s(j) = i, and each 
     dx_i = Σ_j [s(j) = i] dy_j
 
 Result.  dx is 0, but each dy_j that is a copy is added at s(j). Axes are padded one after the other, so
-their gradients are folded back in the reverse order.
+their gradients are folded back in the reverse order. For constants that is padding again: dy with -before
+and -after, by 0.
 
 Kinks: none.  Errors: an unknown mode, more axes than x has, and where s(j) would leave x: reflect by
 n or more, circular by more than n.
 Source: PyTorch documentation, torch.nn.functional.pad.
 """
 
-from handgrad._arrays import namespace, size
+from handgrad._arrays import namespace
 from handgrad._cases import case, normal
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad._primitives import copy, scatter_rows, take_rows
+from handgrad._primitives import add_rows, copy, pad_axes, take_rows
+from handgrad._primitives import pad as fill
 
 MODES = ("constant", "reflect", "replicate", "circular")
 
 
 def forward(x, *, pad, mode="constant", value=None):
     _check(x, pad, mode, value)
-    y = x
-    for axis, before, after in _axes(x, pad):
-        source, inside = _source(y, axis, before, after, mode)
-        y = _along(y, axis, lambda rows, source=source: take_rows(rows, source))
-        if mode == "constant":
-            fill = 0 if value is None else value
-            y = namespace(y).where(_shaped(inside, axis, y.ndim), y, fill)
+    if mode == "constant":
+        y = _resized(x, pad, 0 if value is None else value)
+    else:
+        y = x
+        for axis, before, after in _axes(x, pad):
+            y = _with_copies(y, axis, before, after, mode)
     return (copy(y) if y is x else y), (tuple(x.shape),)
 
 
 def backward(dy, residuals, *, pad, mode="constant", **_):
     (shape,) = residuals
+    if mode == "constant":
+        return _resized(dy, tuple(-n for n in pad), 0)  # what was put on is cut off, and the reverse
     dx = dy
     for axis, before, after in reversed(_axes(dy, pad)):
-        n = shape[axis]
-        source, inside = _source(dx, axis, before, after, mode, n)
-        if mode == "constant":
-            dx = namespace(dx).where(_shaped(inside, axis, dx.ndim), dx, 0)
-        dx = _along(dx, axis, lambda rows, source=source, n=n: scatter_rows(rows, source, n))
+        dx = _fold_back(dx, axis, before, after, mode, shape[axis])
     return dx
 
 
-def _source(x, axis, before, after, mode, n=None):
-    """s(j) of every j along one axis, and where j itself is inside x; ``n`` entries unless x has them."""
-    n = x.shape[axis] if n is None else n
+def _with_copies(x, axis, before, after, mode):
+    """x padded along one axis: looked up are only the entries put on, j < 0 and j >= n."""
+    if not before and not after:
+        return x
+    n = x.shape[axis]
+    first, last = max(-before, 0), n + min(after, 0)
+    parts = [
+        take_rows(x, _source(x, range(-before, 0), first, last, n, mode), axis) if before > 0 else None,
+        x if (first, last) == (0, n) else _part(x, axis, first, last),
+        take_rows(x, _source(x, range(n, n + after), first, last, n, mode), axis) if after > 0 else None,
+    ]
+    parts = [part for part in parts if part is not None]
+    return namespace(x).concat(parts, axis=axis) if len(parts) > 1 else parts[0]
+
+
+def _fold_back(dy, axis, before, after, mode, n):
+    """The transpose of :func:`_with_copies`: n entries, to which the gradients of their copies are added."""
+    if not before and not after:
+        return dy
+    first, last = max(-before, 0), n + min(after, 0)
+    dx = fill(_part(dy, axis, first + before, last + before), axis, first, n - last)
+    if before > 0:
+        source = _source(dy, range(-before, 0), first, last, n, mode)
+        dx = add_rows(dx, _part(dy, axis, 0, before), source, axis)
+    if after > 0:
+        source = _source(dy, range(n, n + after), first, last, n, mode)
+        dx = add_rows(dx, _part(dy, axis, last + before, last + before + after), source, axis)
+    return dx
+
+
+def _part(x, axis, start, stop):
+    return x[(*(slice(None),) * axis, slice(start, stop), ...)]
+
+
+def _resized(x, pad, value):
+    """x with entries cut off where ``pad`` is negative, and ``value`` put on where it is positive."""
+    pairs = [(before, after) for _, before, after in reversed(_axes(x, pad))]
+    if any(n < 0 for n in pad):
+        sizes = zip(x.shape[x.ndim - len(pairs) :], pairs, strict=True)
+        x = x[(..., *(slice(max(-before, 0), n - max(-after, 0)) for n, (before, after) in sizes))]
+    return pad_axes(x, tuple((max(before, 0), max(after, 0)) for before, after in pairs), value)
+
+
+def _source(x, places, first, last, n, mode):
+    """s(j) of the ``places`` j outside an axis of n entries, of which those from first to last are kept."""
     xp = namespace(x)
-    j = xp.arange(-before, n + after, device=x.device)
-    inside = (j >= 0) & (j < n)
+    j = xp.arange(places.start, places.stop, device=x.device)
     if mode == "reflect":
-        return (n - 1) - xp.abs((n - 1) - xp.abs(j)), inside
+        return (n - 1) - xp.abs((n - 1) - xp.abs(j))
     if mode == "circular":
-        first, left = max(-before, 0), n - max(-before, 0) - max(-after, 0)
-        return first + (j - first) % max(left, 1), inside
-    return xp.clip(j, 0, max(n - 1, 0)), inside
-
-
-def _along(x, axis, f):
-    """Apply f, which maps the rows of a matrix, to one axis of x."""
-    xp = namespace(x)
-    first = xp.moveaxis(x, axis, 0)
-    n, *others = first.shape
-    rows = f(xp.reshape(first, (n, size(tuple(others)))))
-    return xp.moveaxis(xp.reshape(rows, (rows.shape[0], *others)), 0, axis)
-
-
-def _shaped(inside, axis, ndim):
-    return namespace(inside).reshape(inside, (-1, *(1,) * (ndim - 1 - axis)))
+        return first + (j - first) % max(last - first, 1)
+    return xp.clip(j, 0, n - 1)
 
 
 def _axes(x, pad):
@@ -94,12 +120,12 @@ def _check(x, pad, mode, value):
         f"{len(pad)} numbers for x {tuple(x.shape)}",
         "give two numbers an axis",
     )
-    require(mode == "constant" or value is None, "value is for mode constant", value, "leave it out")
+    require(mode == "constant" or not value, "value is for mode constant", value, "leave it out")
     for axis, before, after in _axes(x, pad):
         n = x.shape[axis]
         left = n + min(before, 0) + min(after, 0)
-        fits = {"constant": left >= 0, "replicate": left >= 0 and n > 0}
-        fits["reflect"] = left >= 0 and max(before, after) < n
+        fits = {"constant": left >= 0, "replicate": left >= 0 and n > 0 and n + before + after > 0}
+        fits["reflect"] = left >= 0 and max(before, after) < n and n + before + after > 0
         fits["circular"] = left >= 0 and max(before, after) <= left
         require(fits[mode], f"{mode} padding must fit the axis", f"{(before, after)} for {n}", "pad less")
 
@@ -134,5 +160,7 @@ register(
         case("replicate", normal(2, 2, 3, 4), pad=(2, 5, 1, 0), mode="replicate"),
         case("circular", normal(2, 2, 3, 4), pad=(4, 1, 0, 3), mode="circular"),
         case("circular, one end cut", normal(2, 5), pad=(-1, 2), mode="circular"),
+        case("cut to nothing, then filled", normal(2, 3), pad=(2, -3), value=2.0),
+        case("nothing, filled", normal(2, 0, 3), pad=(1, 0, 2, 1), value=-1.0),
     ],
 )

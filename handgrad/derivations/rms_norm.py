@@ -5,7 +5,8 @@ D elements that are normalised together: the last axes, taken as one.
 
 Forward.  With r = 1/sqrt(Σ_i x_i²/D + ε),  x̂_i = r x_i. An ε of None is the machine epsilon of the
 dtype that the formula is computed in: 2^-52 for float64, 2^-23 for float32, and so for 16-bit inputs,
-as PyTorch computes them (its documentation says the epsilon of x's own dtype).
+as PyTorch computes them (its documentation says the epsilon of x's own dtype). Of complex numbers x² is the
+square and not |x|², as in PyTorch.
 
 Chain rule.  dy is ∂L/∂y. From y_i = w_i x̂_i,  dx̂_i = w_i dy_i. And x_k reaches every x̂_i in two ways:
 directly (only i = k), and through r. [i = k] is 1 for i = k, else 0.
@@ -16,6 +17,7 @@ By the product rule for x̂_i = r x_i,
 
 Result.  dx = r (dx̂ - x̂ mean(dx̂ x̂)),  dx̂ = w dy;  dw = dy x̂ summed over the leading axes (after
 ``backward``, by ``_arrays.unbroadcast``). Layer norm without the mean, and so without the term of the mean.
+For complex numbers every factor of a derivative (r, x̂ and w) is conjugated (see ``derivations``).
 
 Kinks: none (ε > 0; with ε = 0 a row of zeros gives 0/0, NaN).
 Errors: normalized_shape is not the end of the shape of x, or not that of w.
@@ -23,7 +25,7 @@ Source: Zhang and Sennrich, Root Mean Square Layer Normalization (2019), section
 documentation, torch.nn.RMSNorm.
 """
 
-from handgrad._arrays import namespace
+from handgrad._arrays import conj, namespace
 from handgrad._cases import case, normal
 from handgrad._derivation import register
 from handgrad.derivations._norms import affine, average, draw_normalized_shape, last_axes
@@ -40,7 +42,7 @@ def forward(x, w=None, *, normalized_shape, eps=None):
 
 
 def backward(dy, residuals, *, normalized_shape, eps=None):  # noqa: ARG001 (eps is in rstd)
-    xhat, rstd, w = residuals
+    xhat, rstd, w = (r if r is None else conj(r) for r in residuals)
     axes = last_axes("rms_norm", xhat, normalized_shape)
     dxhat = dy if w is None else dy * w
     dx = rstd * (dxhat - xhat * average(dxhat * xhat, axes))

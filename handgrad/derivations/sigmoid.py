@@ -3,7 +3,7 @@
 Shapes.  x and y (...), element by element.
 
 Forward.  exp(-x) overflows for x far below 0; there the equal form exp(x) / (1 + exp(x)) is used,
-so that exp is only ever taken of numbers ≤ 0.
+so that exp is only ever taken of numbers ≤ 0 (``_primitives.sigmoid``).
 
 Chain rule.  dy is ∂L/∂y. With u = 1 + exp(-x), so that y = 1/u and ∂u/∂x = -exp(-x) = 1 - u,
     ∂y/∂x = -1/u² ∂u/∂x = (u - 1)/u² = 1/u (1 - 1/u) = y (1 - y)
@@ -14,16 +14,14 @@ Kinks: none.  Errors: none.  NaN is passed on.
 Source: PyTorch documentation, torch.nn.functional.sigmoid; the lecture's section 7.
 """
 
-from handgrad._arrays import conj, namespace, real
+from handgrad._arrays import conj
 from handgrad._cases import case, exactly, normal
 from handgrad._derivation import register
+from handgrad._primitives import sigmoid
 
 
 def forward(x):
-    xp = namespace(x)
-    left = real(x) < 0
-    e = xp.exp(xp.where(left, x, -x))
-    y = xp.where(left, e, 1) / (1 + e)
+    y = sigmoid(x)
     return y, (y,)
 
 

@@ -6,26 +6,27 @@ Chain rule.  dy is ∂L/∂y. With s = σ(x) and ∂s/∂x = s (1 - s), as ``sig
 rule gives
     ∂y/∂x = s + x s (1 - s)
 
-Result.  dx = dy s (1 + x (1 - s)).
+Result.  dx = dy s (1 + x (1 - s))  (conjugated for complex numbers).
 
 Kinks: none.  Errors: none.  NaN is passed on. At x = -∞ y is NaN (∞ · 0), and at ±∞ so is dx, as in PyTorch.
 Source: Hendrycks and Gimpel, Gaussian Error Linear Units (2016), section 2; Ramachandran, Zoph and
 Le, Searching for Activation Functions (2017); PyTorch documentation, torch.nn.functional.silu.
 """
 
+from handgrad._arrays import conj
 from handgrad._cases import case, exactly, normal
 from handgrad._derivation import register
-from handgrad.derivations import sigmoid
+from handgrad._primitives import sigmoid
 
 
 def forward(x):
-    s, _ = sigmoid.forward(x)
-    return x * s, (x, s)
+    return x * sigmoid(x), (x,)
 
 
 def backward(dy, residuals):
-    x, s = residuals
-    return dy * s * (1 + x * (1 - s))
+    (x,) = residuals
+    s = sigmoid(x)
+    return dy * conj(s * (1 + x * (1 - s)))
 
 
 register(

@@ -52,7 +52,7 @@ register(
     forward,
     backward,
     torch="torch.nn.functional.smooth_l1_loss",
-    autocast="float32",
+    autocast="loss",
     fit=fit,
     cases=[
         case("mean", normal(4, 3, scale=2.0), normal(4, 3)),

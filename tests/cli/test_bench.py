@@ -73,3 +73,15 @@ def test_help_has_examples():
         assert "Example: handgrad bench check" in result.output
         assert "--json" in result.output
     assert run("--repeat", 0).exit_code == 2
+
+
+def test_layers_beside_pytorchs_own():
+    pytest.importorskip("expecttest", reason="PyTorch's databases need it")
+    run = CliRunner().invoke(main, ["bench", "layers", "nn.functional.relu", "--repeat", "1", "--json"])
+    assert run.exit_code == 0, run.output
+    (row,) = json.loads(run.stdout)
+    assert row["ratio"] > 0
+    assert row["kept bytes"]["hand"] > 0
+    run = CliRunner().invoke(main, ["bench", "layers", "no_such_layer"])
+    assert run.exit_code == 2
+    assert "no_such_layer" in run.stderr

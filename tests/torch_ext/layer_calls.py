@@ -81,15 +81,22 @@ class LayerCall:
         return self._with_gradient(self._as_pytorch(OURS, inputs))
 
     def theirs(self, *inputs):
-        """PyTorch."""
+        """PyTorch; its elementary operations where the derivation says that its own is less accurate."""
+        if self.derivation.truth is not None:
+            return (self.derivation.truth(torch, *self._full(inputs), **self.options),)
         return self._with_gradient(self._as_pytorch(torch, inputs))
+
+    def formula(self, *inputs):
+        """Our forward formula alone, differentiated by autograd."""
+        y, _ = self.derivation.apply(self._full(inputs), self.options)
+        return self._with_gradient(y)
 
     def truth(self, *inputs):
         """PyTorch; where its own higher derivatives are wrong or missing, its elementary operations."""
         composed = COMPOSED.get(self.derivation.name)
         if composed is None or not all(x.numel() for x in inputs):
             return self.theirs(*inputs)
-        return (composed(*self._full(inputs), **self.options),)
+        return as_tuple(composed(*self._full(inputs), **self.options))
 
     def loss(self, f):
         """A number from the outputs, curved, so that second derivatives are not zero."""
@@ -107,14 +114,45 @@ def _layer_norm(x, w=None, b=None, *, normalized_shape, eps=1e-5):
     return (y if w is None else y * w) + (0 if b is None else b)
 
 
-def _batch_norm(x, mean=None, var=None, w=None, b=None, *, training=False, momentum=0.1, eps=1e-5):
-    del momentum
-    dims = (0, *range(2, x.ndim))
-    if training:
-        mean, var = x.mean(dims), x.var(dims, correction=0)
-    mean, var, w, b = (p if p is None else p.reshape(-1, *(1,) * (x.ndim - 2)) for p in (mean, var, w, b))
+def _channel_norm(x, dims, mean, var, w, b, eps):
+    """With statistics over ``dims``, or those given."""
+    if dims:
+        mean, var = x.mean(dims, True), x.var(dims, correction=0, keepdim=True)
+    mean, var, w, b = (
+        p if p is None or p.ndim > 1 else p.reshape(-1, *(1,) * (x.ndim - 2)) for p in (mean, var, w, b)
+    )
     y = (x - mean) / torch.sqrt(var + eps)
     return (y if w is None else y * w) + (0 if b is None else b)
+
+
+def _batch_norm(x, mean=None, var=None, w=None, b=None, *, training=False, momentum=0.1, eps=1e-5):
+    del momentum
+    return _channel_norm(x, (0, *range(2, x.ndim)) if training else (), mean, var, w, b, eps)
+
+
+def _instance_norm(x, mean=None, var=None, w=None, b=None, *, use_input_stats=True, momentum=0.1, eps=1e-5):
+    del momentum
+    return _channel_norm(x, tuple(range(2, x.ndim)) if use_input_stats else (), mean, var, w, b, eps)
+
+
+def _embedding_bag(
+    index, w, offsets=None, s=None, *, mode="mean", padding_idx=None, include_last_offset=False
+):
+    s = torch.ones_like(index, dtype=w.dtype) if s is None else s
+    if offsets is None:
+        bags = zip(index, s, strict=True)
+    else:
+        cuts = (offsets[1:-1] if include_last_offset else offsets[1:]).tolist()
+        bags = zip(index.tensor_split(cuts), s.tensor_split(cuts), strict=True)
+    found = []
+    for i, c in bags:
+        keep = i != (len(w) if padding_idx is None else padding_idx % len(w))
+        rows = w[i[keep]] * c[keep][:, None]
+        if mode == "max" and len(rows):
+            found.append(rows.amax(0))
+        else:
+            found.append(rows.sum(0) / (max(len(rows), 1) if mode == "mean" else 1))
+    return torch.stack(found) if found else w.new_zeros(0, w.shape[1])
 
 
 def _bce_with_logits(x, t, w=None, pos_weight=None, *, reduction="mean"):
@@ -144,16 +182,73 @@ def _cross_entropy(x, t, w=None, *, ignore_index=-100, label_smoothing=0.0, redu
     return {"none": lambda v: v, "mean": lambda v: v.sum() / total, "sum": torch.sum}[reduction](loss)
 
 
-# torch 2.13: third derivatives and nested forward mode of the first two are wrong, since their
-# statistics count as constants there; nested forward mode of the third raises; second derivatives
-# of binary_cross_entropy are off by about 1e-12 / (x (1 - x)), relatively: a constant in a
-# denominator; and cross_entropy of class indices has no derivative in the weights.
+def _rnn_cell(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
+    return getattr(torch, nonlinearity)(F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh))
+
+
+def _gru_cell(x, h, w_ih, w_hh, b_ih=None, b_hh=None):
+    a, q = F.linear(x, w_ih, b_ih).chunk(3, -1), F.linear(h, w_hh, b_hh).chunk(3, -1)
+    z, n = torch.sigmoid(a[1] + q[1]), torch.tanh(a[2] + torch.sigmoid(a[0] + q[0]) * q[2])
+    return (1 - z) * n + z * h
+
+
+def _lstm_cell(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None):
+    i, f, g, o = (F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh)).chunk(4, -1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    m = torch.sigmoid(o) * torch.tanh(c)
+    return m if w_hr is None else F.linear(m, w_hr), c
+
+
+def _over_time(cell, n_states):
+    def layer(x, *rest, reverse=False, batch_sizes=None, **options):
+        if batch_sizes is None:
+            batch_sizes, packed = (x.shape[1],) * x.shape[0], x.flatten(0, 1)
+        else:
+            packed = x
+        rows = list(packed.split(list(batch_sizes)))
+        states, weights = rest[:n_states], rest[n_states:]
+        for t in range(len(rows))[:: -1 if reverse else 1]:
+            n = len(rows[t])
+            new = as_tuple(cell(rows[t], *(s[:n] for s in states), *weights, **options))
+            states = [torch.cat([a, s[n:]]) for a, s in zip(new, states, strict=True)]
+            rows[t] = new[0]
+        return (torch.stack(rows) if x.ndim == 3 else torch.cat(rows)), *states
+
+    return layer
+
+
+def _bilinear(x1, x2, w, b=None):
+    y = torch.einsum("...i,oij,...j->...o", x1, w, x2)
+    return y if b is None else y + b
+
+
+def _conv_tbc(x, w, b, *, pad=0):
+    return F.conv1d(x.permute(1, 2, 0), w.permute(2, 1, 0), b, padding=pad).permute(2, 0, 1)
+
+
+# torch 2.13: third derivatives and nested forward mode of the first three are wrong, since their
+# statistics count as constants there; embedding_bag has neither second derivatives nor forward mode;
+# nested forward mode of binary_cross_entropy_with_logits raises; second derivatives of
+# binary_cross_entropy are off by about 1e-12 / (x (1 - x)), relatively: a constant in a
+# denominator; cross_entropy of class indices has no derivative in the weights;
+# bilinear and conv_tbc have no batching rule (vmap warns), and conv_tbc no forward mode.
+# Recurrent layers and cells have no batching rule either.
 COMPOSED = {
     "layer_norm": _layer_norm,
     "batch_norm": _batch_norm,
+    "instance_norm": _instance_norm,
+    "embedding_bag": _embedding_bag,
     "binary_cross_entropy_with_logits": _bce_with_logits,
     "binary_cross_entropy": _bce,
     "cross_entropy": _cross_entropy,
+    "bilinear": _bilinear,
+    "conv_tbc": _conv_tbc,
+    "rnn_cell": _rnn_cell,
+    "gru_cell": _gru_cell,
+    "lstm_cell": _lstm_cell,
+    "rnn": _over_time(_rnn_cell, 1),
+    "gru": _over_time(_gru_cell, 1),
+    "lstm": _over_time(_lstm_cell, 2),
 }
 
 

@@ -207,14 +207,20 @@ def test_bfloat16(name, arguments, inputs):
     assert dtypes(ours) == dtypes(theirs)
 
 
-@pytest.mark.parametrize("name", ["ReLU", "LeakyReLU", "SiLU", "Dropout"])
+IN_PLACE = [n for n in names() if "inplace" in inspect.signature(getattr(nn, n)).parameters]
+
+
+@pytest.mark.filterwarnings("ignore:dropout[23]d")  # three axes will do here
+@pytest.mark.parametrize("name", sorted({*IN_PLACE} - {"AlphaDropout", "FeatureAlphaDropout"}))
 def test_in_place_modules(name):
-    x = torch.randn(3, 4, requires_grad=True)
+    """All but two, whose forward pass leaves the option out in PyTorch too."""
+    x = torch.randn(2, 3, 4, requires_grad=True)
+    arguments = (0.1, 20.0) if name == "Threshold" else ()
 
     def run(module):
         torch.manual_seed(0)
         v = x * 1
-        y = getattr(module, name)(inplace=True)(v)
+        y = getattr(module, name)(*arguments, inplace=True)(v)
         assert y is v
         return y, *torch.autograd.grad((y * torch.arange(4)).sum(), x)
 

@@ -40,7 +40,8 @@ def leaves(outputs):
 def called_by_a_formula(name, case):
     """Where PyTorch's function takes no mask, or no gradient of its weights."""
     weighted = name == "cross_entropy" and len(case.inputs) > 2 and case.inputs[2] is not None
-    return name == "dropout" or bool(case.options.get("dropout_p")) or weighted
+    reverse = bool(case.options.get("reverse"))  # PyTorch has it beside the forward direction only
+    return registry[name].composed or bool(case.options.get("dropout_p")) or weighted or reverse
 
 
 @pytest.mark.parametrize("how", ["ours", "ours_functional"])

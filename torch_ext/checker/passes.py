@@ -224,6 +224,8 @@ class Passes:
             return None  # the length of one was there to broadcast
         if probe.grown and len(result.raw.wrong_shapes) > 1 and not self.raw[0].wrong_shapes:
             return None  # lengths belong together that were changed apart
+        if probe.grown and self._unused(result, exact[count:]):
+            return None  # an argument that the forward pass does not use: nothing tells its length
 
         kinds = {str(i): y.dtype for i, y in enumerate(result.outputs) if differentiable(y)}
         # a target may compute in less than its inputs have
@@ -374,6 +376,11 @@ class Passes:
                 if n > m and not np.any(np.take(t, range(m, n), axis)):
                     return True
         return False
+
+    def _unused(self, result: Result, exact: Sequence[Array]) -> bool:
+        """Whether a shape is wrong of an argument on which no output depends."""
+        wrong = result.raw.wrong_shapes
+        return any(n in wrong and not np.any(t) for n, t in zip(self.names, exact, strict=True))
 
     def _backward(
         self, probe: Probe, dtype: str, dys: Sequence[Array | None], like: list[Tensor | None]

@@ -116,6 +116,9 @@ def probes(around: Around) -> Iterator[Probe]:
             draws = {n: INSIDE.get(kind, draw) for n, kind in inside.items()}
             words = f"{label}, inside the given domain"
             yield Probe(words, made(draws), varied(), kink, foreign=foreign)
+    if any(_may_tie(c) for c in constants.values()):
+        tied = {i: _tied(c, g) if _may_tie(c) else c for i, c in constants.items()}
+        yield Probe("equal numbers in the other arguments", made(usual), tied, foreign=True)
     if around.thresholds:
         yield Probe(
             "inputs at numbers that the code names",
@@ -241,6 +244,18 @@ def _floats(c: Tensor, g: torch.Generator) -> Tensor:
     if bool(((c >= 0) & (c <= 1)).all()):
         return drawn.to(c.dtype)
     return c * (0.5 + drawn).to(c.dtype)
+
+
+def _may_tie(c: Any) -> bool:
+    """Whether these are floating numbers without an equal pair, such as times or scores."""
+    if not isinstance(c, Tensor) or not c.is_floating_point() or c.numel() < 2:
+        return False
+    return all(len(torch.unique(line)) == len(line) for line in c.reshape(-1, c.shape[-1] if c.ndim else 1))
+
+
+def _tied(c: Tensor, g: torch.Generator) -> Tensor:
+    """The same numbers, some of them more than once along the last axis."""
+    return c.gather(-1, torch.randint(0, c.shape[-1], c.shape, generator=g))
 
 
 def _binary(c: Tensor) -> bool:

@@ -43,6 +43,14 @@ def need_floats(layer: str, *, allow_complex: bool = False, **arguments: Tensor)
             )
 
 
+def need_ints(layer: str, **arguments: Any) -> None:
+    """Raise TypeError for what is neither an integer nor several of them, as PyTorch does."""
+    for name, value in arguments.items():
+        several = value if isinstance(value, tuple | list) else (value,)
+        if not all(hasattr(n, "__index__") for n in several):
+            raise TypeError(f"{layer} needs integers as {name}; received {value!r}; round it.")
+
+
 def as_floats(layer: str, x: Tensor) -> Tensor:
     """Integers become the default dtype, as in PyTorch's element-wise functions."""
     need_tensors(layer, input=x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,9 +14,14 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "ctc_loss",
+    "gaussian_nll_loss",
+    "huber_loss",
+    "kl_div",
     "l1_loss",
     "mse_loss",
     "nll_loss",
+    "poisson_nll_loss",
     "smooth_l1_loss",
 ]
 
@@ -141,8 +147,148 @@ def nll_loss(
     how = reduction_of(size_average, reduce, reduction)
     need_floats("nll_loss", input=input)
     need_tensors("nll_loss", target=target)
+    if (
+        weight is not None
+        and weight.dtype != input.dtype
+        and not torch.is_autocast_enabled(input.device.type)
+    ):
+        raise RuntimeError(
+            f"weight must have the dtype of the input; received {weight.dtype} and {input.dtype}; convert it."
+        )
     loss: Tensor = apply("nll_loss", input, target, weight, ignore_index=ignore_index, reduction=how)
     return loss
+
+
+def huber_loss(
+    input: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """``torch.nn.functional.huber_loss``."""
+    _regression("huber_loss", input, target)
+    how = reduction_of(None, None, reduction)
+    loss: Tensor = apply("huber_loss", input, target, *_optional(weight), reduction=how, delta=delta)
+    return loss
+
+
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:
+    """``torch.nn.functional.kl_div``."""
+    need_tensors("kl_div", input=input, target=target)
+    legacy = size_average is not None or reduce is not None
+    if reduction == "mean" and not legacy:
+        warnings.warn(
+            "kl_div with reduction 'mean' divides by all elements; 'batchmean', by the batch size alone, is "
+            "the mathematical definition.",
+            stacklevel=2,
+        )
+    how = (
+        reduction
+        if reduction == "batchmean" and not legacy
+        else reduction_of(size_average, reduce, reduction)
+    )
+    loss: Tensor = apply("kl_div", input, target, reduction=how, log_target=log_target)
+    return loss
+
+
+def gaussian_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    var: Tensor | float,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Tensor:
+    """``torch.nn.functional.gaussian_nll_loss``; ``var`` is a number or broadcasts along one axis."""
+    need_tensors("gaussian_nll_loss", input=input, target=target)
+    how = reduction_of(None, None, reduction)
+    if not isinstance(var, Tensor):
+        var = input.new_full(input.shape, var)
+    if var.shape != input.shape and var.shape == input.shape[:-1]:
+        var = var.unsqueeze(-1)
+    along = [m for n, m in zip(input.shape, var.shape, strict=False) if n != m]
+    if len(var.shape) != len(input.shape) or along not in ([], [1]):
+        raise ValueError(
+            "var must have the shape of the input, that shape without its last axis, or 1 along one axis; "
+            f"received {tuple(var.shape)} for an input of {tuple(input.shape)}; reshape it."
+        )
+    loss: Tensor = apply("gaussian_nll_loss", input, target, var, full=full, eps=eps, reduction=how)
+    return loss
+
+
+def poisson_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    log_input: bool = True,
+    full: bool = False,
+    size_average: bool | None = None,
+    eps: float = 1e-8,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """``torch.nn.functional.poisson_nll_loss``."""
+    need_tensors("poisson_nll_loss", input=input, target=target)
+    how = reduction_of(size_average, reduce, reduction)
+    loss: Tensor = apply(
+        "poisson_nll_loss", input, target, log_input=log_input, full=full, eps=eps, reduction=how
+    )
+    return loss
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """``torch.nn.functional.ctc_loss``: targets (N, S), or all of them one after the other."""
+    how = reduction_of(None, None, reduction)
+    need_floats("ctc_loss", log_probs=log_probs)
+    need_tensors("ctc_loss", targets=targets)
+    if targets.is_floating_point():
+        raise RuntimeError(f"targets must be integers; received {targets.dtype}; convert them.")
+    alone = log_probs.ndim == 2
+    x = log_probs.unsqueeze(1) if alone else log_probs
+    lengths = [_lengths(v, targets) for v in (input_lengths, target_lengths)]
+    rows = _in_rows(targets, lengths[1]) if targets.ndim == 1 else targets
+    options = {"blank": blank, "reduction": how, "zero_infinity": zero_infinity}
+    loss: Tensor = apply("ctc_loss", x, rows, *lengths, **options)
+    return loss.squeeze(0) if alone and how == "none" else loss
+
+
+def _lengths(given: Tensor | Sequence[int], targets: Tensor) -> Tensor:
+    lengths = torch.as_tensor(given, device=targets.device)
+    if lengths.is_floating_point():
+        raise RuntimeError(f"lengths must be integers; received {lengths.dtype}; convert them.")
+    return lengths.reshape(-1)
+
+
+def _in_rows(targets: Tensor, lengths: Tensor) -> Tensor:
+    """Targets one after the other (sum of lengths,) -> (N, longest); the rest of each row is arbitrary."""
+    hidden = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    total = targets.shape[0]
+    if not hidden and int(lengths.sum()) != total:
+        raise RuntimeError(
+            f"target_lengths must add up to the targets given one after the other, {total}; received "
+            f"{lengths.tolist()}; correct them."
+        )
+    longest = total if hidden else max(lengths.tolist(), default=0)
+    place = torch.arange(longest, device=targets.device)
+    starts = lengths.cumsum(0) - lengths
+    if not total:
+        return targets.new_zeros((lengths.shape[0], 0))
+    return targets[(starts[:, None] + place).clamp(max=total - 1)]
 
 
 def _regression(layer: str, x: Tensor, t: Tensor) -> None:

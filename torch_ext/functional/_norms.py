@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from torch_ext.functional._common import apply, need_tensors
+from torch_ext.functional._common import apply, as_floats, into, need_floats, need_tensors
 
 __all__ = [
     "batch_norm",
+    "group_norm",
+    "instance_norm",
     "layer_norm",
+    "local_response_norm",
+    "normalize",
     "rms_norm",
 ]
 
@@ -50,22 +55,96 @@ def batch_norm(
 ) -> Tensor:
     """``torch.nn.functional.batch_norm``; ``training`` updates the running statistics in place."""
     need_tensors("batch_norm", input=input)
+    if input.shape == (0,):  # PyTorch takes it; as a batch of no samples and no channels
+        args = running_mean, running_var, weight, bias, training, momentum, eps
+        return batch_norm(input.view(0, 0), *args).view(0)
+    statistics, options = (running_mean, running_var), {"training": training, "eps": eps}
+    return _channel_norm("batch_norm", input, statistics, weight, bias, training, momentum, options)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """``torch.nn.functional.instance_norm``; ``use_input_stats`` updates the running statistics in place."""
+    need_tensors("instance_norm", input=input)
+    statistics, options = (running_mean, running_var), {"use_input_stats": use_input_stats, "eps": eps}
+    return _channel_norm("instance_norm", input, statistics, weight, bias, use_input_stats, momentum, options)
+
+
+def _channel_norm(
+    name: str,
+    input: Tensor,
+    statistics: tuple[Tensor | None, Tensor | None],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    update: bool,
+    momentum: float,
+    options: dict[str, Any],
+) -> Tensor:
+    """Batch or instance norm, which with ``update`` changes the running statistics in place."""
     if not isinstance(momentum, float | int):
         raise TypeError(
-            f"batch_norm needs a number as momentum; received {type(momentum).__name__}; for a cumulative "
+            f"{name} needs a number as momentum; received {type(momentum).__name__}; for a cumulative "
             "average use 1 / the number of batches so far."
         )
-    mean, var = running_mean, running_var
-    if training and mean is not None and var is not None:
+    need_floats(name, input=input)
+    mean, var = statistics
+    if update and mean is not None and var is not None:
         # copies, since autograd must find what it saved unchanged
-        mean, var = mean.detach().clone(), var.detach().clone()
-    options = {"training": training, "momentum": momentum, "eps": eps}
-    y, new_mean, new_var = apply("batch_norm", input, mean, var, weight, bias, **options)
-    if training and running_mean is not None and running_var is not None:
+        copies = mean.detach().clone(), var.detach().clone()
+        y, *new = apply(name, input, *copies, weight, bias, momentum=momentum, **options)
         with torch.no_grad():
-            running_mean.copy_(new_mean)
-            running_var.copy_(new_var)
+            mean.copy_(new[0])
+            var.copy_(new[1])
+    else:
+        y, *_ = apply(name, input, mean, var, weight, bias, momentum=momentum, **options)
     return _in_dtype_of(input, y)
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """``torch.nn.functional.group_norm``."""
+    need_tensors("group_norm", input=input)
+    if input.dim() > 1 and num_groups > 0 and input.numel() == num_groups > 0:
+        raise ValueError(
+            f"group_norm needs more than one number in each group; received input {tuple(input.shape)} and "
+            f"{num_groups} groups; use fewer groups."
+        )
+    need_floats("group_norm", input=input)
+    y = apply("group_norm", input, weight, bias, num_groups=num_groups, eps=eps)
+    return _in_dtype_of(input, y)
+
+
+def local_response_norm(
+    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """``torch.nn.functional.local_response_norm``."""
+    x = as_floats("local_response_norm", input)
+    y: Tensor = apply("local_response_norm", x, size=size, alpha=alpha, beta=beta, k=k)
+    return y
+
+
+def normalize(
+    input: Tensor, p: Any = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None
+) -> Tensor:
+    """``torch.nn.functional.normalize``."""
+    need_tensors("normalize", input=input)
+    if not (input.is_floating_point() or input.is_complex()):
+        raise RuntimeError(f"normalize needs floating-point numbers; received {input.dtype}; convert them.")
+    p = 2.0 if p is None or p == "fro" else float(p)
+    return into(out, apply("normalize", input, p=p, dim=dim, eps=eps))
 
 
 def _in_dtype_of(x: Tensor, y: Tensor) -> Tensor:

@@ -7,16 +7,105 @@ from torch import Tensor, nn
 from torch_ext import functional as F  # noqa: N812 - its usual name
 
 __all__ = [
+    "CELU",
+    "ELU",
     "GELU",
+    "GLU",
+    "SELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "LeakyReLU",
+    "LogSigmoid",
     "LogSoftmax",
+    "Mish",
+    "PReLU",
+    "RReLU",
     "ReLU",
+    "ReLU6",
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmax2d",
+    "Softmin",
     "Softplus",
+    "Softshrink",
+    "Softsign",
     "Tanh",
+    "Tanhshrink",
+    "Threshold",
 ]
+
+
+class CELU(nn.CELU):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.celu(input, self.alpha, self.inplace)
+
+
+class ELU(nn.ELU):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.elu(input, self.alpha, self.inplace)
+
+
+class GELU(nn.GELU):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.gelu(input, approximate=self.approximate)
+
+
+class GLU(nn.GLU):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.glu(input, self.dim)
+
+
+class Hardshrink(nn.Hardshrink):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.hardshrink(input, self.lambd)
+
+
+class Hardsigmoid(nn.Hardsigmoid):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.hardsigmoid(input, self.inplace)
+
+
+class Hardswish(nn.Hardswish):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.hardswish(input, self.inplace)
+
+
+class Hardtanh(nn.Hardtanh):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
+
+
+class LeakyReLU(nn.LeakyReLU):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.leaky_relu(input, self.negative_slope, self.inplace)
+
+
+class LogSigmoid(nn.LogSigmoid):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.logsigmoid(input)
+
+
+class LogSoftmax(nn.LogSoftmax):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.log_softmax(input, self.dim, _stacklevel=5)
+
+
+class Mish(nn.Mish):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.mish(input, inplace=self.inplace)
+
+
+class PReLU(nn.PReLU):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.prelu(input, self.weight)
+
+
+class RReLU(nn.RReLU):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
 
 
 class ReLU(nn.ReLU):
@@ -24,9 +113,14 @@ class ReLU(nn.ReLU):
         return F.relu(input, self.inplace)
 
 
-class LeakyReLU(nn.LeakyReLU):
+class ReLU6(nn.ReLU6):
     def forward(self, input: Tensor) -> Tensor:
-        return F.leaky_relu(input, self.negative_slope, self.inplace)
+        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
+
+
+class SELU(nn.SELU):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.selu(input, self.inplace)
 
 
 class SiLU(nn.SiLU):
@@ -39,9 +133,23 @@ class Sigmoid(nn.Sigmoid):
         return F.sigmoid(input)
 
 
-class Tanh(nn.Tanh):
+class Softmax(nn.Softmax):
     def forward(self, input: Tensor) -> Tensor:
-        return F.tanh(input)
+        return F.softmax(input, self.dim, _stacklevel=5)
+
+
+class Softmax2d(nn.Softmax2d):
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() not in (3, 4):
+            raise ValueError(
+                f"Softmax2d needs (N, C, H, W) or (C, H, W); received {input.dim()} axes; use Softmax."
+            )
+        return F.softmax(input, -3, _stacklevel=5)
+
+
+class Softmin(nn.Softmin):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softmin(input, self.dim, _stacklevel=5)
 
 
 class Softplus(nn.Softplus):
@@ -49,16 +157,26 @@ class Softplus(nn.Softplus):
         return F.softplus(input, self.beta, self.threshold)
 
 
-class GELU(nn.GELU):
+class Softshrink(nn.Softshrink):
     def forward(self, input: Tensor) -> Tensor:
-        return F.gelu(input, approximate=self.approximate)
+        return F.softshrink(input, self.lambd)
 
 
-class Softmax(nn.Softmax):
+class Softsign(nn.Softsign):
     def forward(self, input: Tensor) -> Tensor:
-        return F.softmax(input, self.dim, _stacklevel=5)
+        return F.softsign(input)
 
 
-class LogSoftmax(nn.LogSoftmax):
+class Tanh(nn.Tanh):
     def forward(self, input: Tensor) -> Tensor:
-        return F.log_softmax(input, self.dim, _stacklevel=5)
+        return F.tanh(input)
+
+
+class Tanhshrink(nn.Tanhshrink):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.tanhshrink(input)
+
+
+class Threshold(nn.Threshold):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.threshold(input, self.threshold, self.value, self.inplace)

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from torch_ext import functional as F  # noqa: N812 - its usual name
+from torch_ext.functional._common import apply
 
 __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "CrossMapLRN2d",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
+    "LocalResponseNorm",
     "RMSNorm",
 ]
 
@@ -58,3 +72,73 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 class BatchNorm3d(nn.BatchNorm3d):
     forward = _batch_norm
+
+
+def _instance_norm(self: _InstanceNorm, input: Tensor) -> Tensor:
+    """Statistics of each sample in training and where none are kept; else the running ones."""
+    of_input = self.training or not self.track_running_stats
+    args = self.weight, self.bias, of_input, self.momentum or 0.0, self.eps
+    return F.instance_norm(input, self.running_mean, self.running_var, *args)
+
+
+class InstanceNorm1d(nn.InstanceNorm1d):
+    _apply_instance_norm = _instance_norm
+
+
+class InstanceNorm2d(nn.InstanceNorm2d):
+    _apply_instance_norm = _instance_norm
+
+
+class InstanceNorm3d(nn.InstanceNorm3d):
+    _apply_instance_norm = _instance_norm
+
+
+# A lazy module becomes one of the class named here, when it has seen its first input.
+
+
+class LazyBatchNorm1d(nn.LazyBatchNorm1d):
+    cls_to_become = BatchNorm1d
+    forward = _batch_norm
+
+
+class LazyBatchNorm2d(nn.LazyBatchNorm2d):
+    cls_to_become = BatchNorm2d
+    forward = _batch_norm
+
+
+class LazyBatchNorm3d(nn.LazyBatchNorm3d):
+    cls_to_become = BatchNorm3d
+    forward = _batch_norm
+
+
+class LazyInstanceNorm1d(nn.LazyInstanceNorm1d):
+    cls_to_become = InstanceNorm1d
+    _apply_instance_norm = _instance_norm
+
+
+class LazyInstanceNorm2d(nn.LazyInstanceNorm2d):
+    cls_to_become = InstanceNorm2d
+    _apply_instance_norm = _instance_norm
+
+
+class LazyInstanceNorm3d(nn.LazyInstanceNorm3d):
+    cls_to_become = InstanceNorm3d
+    _apply_instance_norm = _instance_norm
+
+
+class GroupNorm(nn.GroupNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
+class LocalResponseNorm(nn.LocalResponseNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+
+class CrossMapLRN2d(nn.CrossMapLRN2d):
+    def forward(self, input: Tensor) -> Tensor:
+        y: Tensor = apply(
+            "cross_map_lrn2d", input, size=self.size, alpha=self.alpha, beta=self.beta, k=self.k
+        )
+        return y

@@ -8,6 +8,7 @@ from torch_ext import functional as F  # noqa: N812 - its usual name
 
 __all__ = [
     "Embedding",
+    "EmbeddingBag",
 ]
 
 
@@ -21,4 +22,23 @@ class Embedding(nn.Embedding):
             self.norm_type,
             self.scale_grad_by_freq,
             self.sparse,
+        )
+
+
+class EmbeddingBag(nn.EmbeddingBag):
+    def forward(
+        self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
+    ) -> Tensor:
+        return F.embedding_bag(
+            input,
+            self.weight,
+            offsets,
+            self.max_norm,
+            self.norm_type,
+            self.scale_grad_by_freq,
+            self.mode,
+            self.sparse,
+            per_sample_weights,
+            self.include_last_offset,
+            self.padding_idx,
         )

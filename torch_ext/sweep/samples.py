@@ -6,6 +6,7 @@ PyTorch's are private (``torch.testing._internal``) and need its test dependenci
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,12 @@ import torch
 from torch import Tensor, nn
 
 import torch_ext
+from handgrad import registry
+from torch_ext.sweep.inexact import behind
 
 SEED = 20
 HAND, NATIVE = "hand", "native"
+TRUTH = "truth"  # native, but for what PyTorch itself has wrong (Derivation.truth)
 
 
 @dataclass(frozen=True)
@@ -61,29 +65,54 @@ class Entry:
 
 
 @contextmanager
-def _hand_function(name: str) -> Iterator[None]:
-    """``torch.nn.functional.NAME`` is ours meanwhile: PyTorch's samples call it in wrappers."""
+def _standing_in(name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """``torch.nn.functional.NAME`` is another meanwhile: PyTorch's samples and modules call it."""
     native = getattr(nn.functional, name)
-    setattr(nn.functional, name, getattr(torch_ext.functional, name))
+    setattr(nn.functional, name, function)
     try:
         yield
     finally:
         setattr(nn.functional, name, native)
 
 
+@cache
+def _truth(name: str) -> Callable[..., Any] | None:
+    """The function to compare with where PyTorch's own is the less accurate one (``Derivation.truth``)."""
+    formula = registry[name].truth if name in registry else None
+    if formula is None:
+        return None
+    native = getattr(nn.functional, name)
+
+    def truth(*args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(native).bind(*args, **kwargs)
+        in_place = bound.arguments.pop("inplace", False)
+        x, *rest = bound.args
+        y = formula(torch, x, *rest)
+        return x.copy_(y) if in_place else y
+
+    return truth
+
+
 def _function_call(name: str, op: Callable[..., Any]) -> Callable[[str], tuple[Callable[..., Any], None]]:
     direct = op is getattr(nn.functional, name, None) or op is getattr(torch, name, None)
 
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with _hand_function(name):
-            return op(*args, **kwargs)
-
     def call(side: str) -> tuple[Callable[..., Any], None]:
-        if side == NATIVE:
-            return op, None
-        return (getattr(torch_ext.functional, name) if direct else wrapped), None
+        if side == HAND:
+            function = getattr(torch_ext.functional, name)
+        elif side == NATIVE or (function := _truth(name)) is None:
+            return behind(name, op, hand=False), None
+        called = function if direct else _with(name, function, op)
+        return behind(name, called, hand=side == HAND), None
 
     return call
+
+
+def _with(name: str, function: Callable[..., Any], f: Callable[..., Any]) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with _standing_in(name, function):
+            return f(*args, **kwargs)
+
+    return called
 
 
 def _module_call(
@@ -93,13 +122,19 @@ def _module_call(
         kind = getattr(torch_ext.nn if side == HAND else nn, name)
         torch.manual_seed(SEED)
         a, k = copy.deepcopy((args, kwargs))
-        module = kind(*a, **k).train(training).to(dtype)
-        return module, module
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = kind(*a, **k).train(training).to(dtype)
+        truth = _truth(name.lower()) if side == TRUTH else None
+        called = module if truth is None else _with(name.lower(), truth, module)
+        return behind(name, called, hand=side == HAND), module
 
     return call
 
 
 # --- PyTorch's databases ------------------------------------------------------------------
+
+_NAMESAKES = ("unfold",)  # of torch.Tensor: other functions than ours of torch.nn.functional
 
 
 def _function_entries() -> Iterator[Entry]:
@@ -108,7 +143,7 @@ def _function_entries() -> Iterator[Entry]:
     ours = torch_ext.functional
     for op in op_db:
         base = op.name.removeprefix("nn.functional.")
-        if base == op.name and base not in vars(ours):
+        if base == op.name and (base not in vars(ours) or base in _NAMESAKES):
             continue  # an operation between layers that we do not have
         name = f"{op.name}/{op.variant_test_name}" if op.variant_test_name else op.name
         yield Entry(
