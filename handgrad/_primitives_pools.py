@@ -211,7 +211,7 @@ def argmax_fractional(x: Array, u: Array, kernel: Ints, out: Shape) -> Array:
 
 @linear
 def place(x: Array, index: Array, n: int) -> Array:
-    """Zeros, and x written over them, the last one last: y[..., index[i]] = x[..., i]; (..., m) -> (..., n)."""
+    """Zeros, then x written over them: y[..., index[i]] = x[..., i], the last one stays; -> (..., n)."""
     xp = namespace(x)
     if library(xp) == "torch":
         return x.new_zeros((*x.shape[:-1], n)).scatter(-1, index, x)
