@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from handgrad._primitives import logistic
+from handgrad._primitives_fused import normalized
 
 # The standard's names; of Python's own names only those that the standard gives a meaning.
 _SHADOWED = set(vars(builtins)) - {"abs", "all", "any", "bool", "pow", "round"}
@@ -267,6 +268,12 @@ def sigmoid(x: Tensor) -> Tensor:
 def affine(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     """``torch.nn.functional.linear``."""
     return F.linear(x, w, b)
+
+
+def softmax(x: Tensor, axis: tuple[int, ...]) -> Tensor:
+    """``torch.softmax``; by its formula where it is differentiated in its turn (see ``sigmoid``)."""
+    formula = not axis or (torch.is_grad_enabled() and x.requires_grad)
+    return normalized(x, axis) if formula else torch.softmax(x, axis[0])
 
 
 def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
