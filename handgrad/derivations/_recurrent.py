@@ -7,10 +7,11 @@ after the other, R = Σ_t b_t, and step t has the sequences 0 to b_t - 1, the lo
 
 from itertools import accumulate, pairwise
 
-from handgrad._arrays import namespace
+from handgrad._arrays import as_matrix, namespace
 from handgrad._cases import case, normal
 from handgrad._errors import require
 from handgrad._primitives import sigmoid
+from handgrad._primitives_products import add_product
 from handgrad.derivations import linear, relu, tanh
 from handgrad.derivations import sigmoid as sigmoid_layer
 
@@ -139,7 +140,8 @@ def gru_input_vjp(dh, dq, of_n):
 
 def affine(x, w, b):
     """w x + b for each row."""
-    return linear.forward(x, w, b)[0]
+    y = add_product(b, as_matrix(x), w.mT)
+    return namespace(x).reshape(y, (*x.shape[:-1], w.shape[0]))
 
 
 def affine_gradients(da, dq, x, h, w_ih, w_hh, has_bias, needs):

@@ -118,6 +118,16 @@ MODULES = {
             IMAGE,
         ),
     ],
+    "RNN": [({"input_size": 3, "hidden_size": 4, "nonlinearity": "relu"}, randn(5, 2, 3))],
+    "GRU": [
+        (
+            {"input_size": 3, "hidden_size": 4, "num_layers": 2, "bidirectional": True, "dropout": 0.5},
+            randn(5, 2, 3),
+        )
+    ],
+    "RNNCell": [({"input_size": 3, "hidden_size": 4}, randn(2, 3))],
+    "GRUCell": [({"input_size": 3, "hidden_size": 4}, randn(2, 3))],
+    "LSTMCell": [({"input_size": 3, "hidden_size": 4, "bias": False}, randn(2, 3))],
 }
 CASES = [
     pytest.param(name, arguments, inputs, id=f"{name}-{i}")
@@ -285,3 +295,8 @@ def test_distributed_training(kind):
             assert_close(g, q.grad, factor=8)
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", [n for n in vars(torch_ext.nn) if n.startswith("Lazy")])
+def test_a_lazy_layer_becomes_ours(name):
+    assert getattr(torch_ext.nn, name).cls_to_become is getattr(torch_ext.nn, name.removeprefix("Lazy"))

@@ -123,7 +123,7 @@ def _module_call(
         torch.manual_seed(SEED)
         a, k = copy.deepcopy((args, kwargs))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Complex modules are a new feature")
+            warnings.simplefilter("ignore")
             module = kind(*a, **k).train(training).to(dtype)
         truth = _truth(name.lower()) if side == TRUTH else None
         if truth is not None:
