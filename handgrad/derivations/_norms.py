@@ -28,8 +28,8 @@ def average(x, axes, across=None, *, wide=False):
 def standardize(x, axes, eps, across=None, *, wide=False):
     """x̂, 1/sqrt(σ² + ε), μ and σ²; the last three keep their axes, with length 1.
 
-    Two passes: the mean, then the squares of the distances from it. ``wide``: the mean is summed in float64,
-    and right in its last digit. ``across``: as in :func:`average`.
+    Two passes: the mean, then the squares of the distances from it. ``wide``: both sums are taken in float64,
+    and μ, σ² and 1/sqrt(σ² + ε) are right in their last digits. ``across``: as in :func:`average`.
     """
     exact = average(x, axes, across, wide=wide)
     mean = cast(exact, x.dtype)
@@ -38,9 +38,9 @@ def standardize(x, axes, eps, across=None, *, wide=False):
     known = exact.dtype != x.dtype
     rest = cast(exact - cast(mean, exact.dtype), x.dtype) if known else average(distance, axes, across)
     distance = distance - rest
-    var = average(distance * distance, axes, across)
-    rstd = 1 / namespace(x).sqrt(var + eps)
-    return distance * rstd, rstd, mean + rest, var
+    var = average(distance * distance, axes, across, wide=wide)
+    rstd = cast(1 / namespace(x).sqrt(var + eps), x.dtype)
+    return distance * rstd, rstd, mean + rest, cast(var, x.dtype)
 
 
 def standardize_vjp(dxhat, xhat, rstd, axes, across=None):
@@ -77,9 +77,9 @@ def all_but_channels(x):
 
 
 def affine_vjp(dy, xhat, w, has_bias):
-    """Of y = w x̂ + b, one w and b a channel: dx̂ = w dy, dw = Σ dy x̂ and db = Σ dy."""
+    """Of y = w x̂ + b, one w and b a channel: dx̂ = w dy, dw = Σ dy x̂ (summed in float64) and db = Σ dy."""
     xp, axes = namespace(dy), all_but_channels(dy)
-    dw = None if w is None else xp.sum(dy * xhat, axis=axes)
+    dw = None if w is None else cast(xp.reshape(wide_sum(dy * xhat, axes), (dy.shape[1],)), dy.dtype)
     return dy if w is None else dy * w, dw, xp.sum(dy, axis=axes) if has_bias else None
 
 
@@ -88,23 +88,25 @@ def channel_norm(x, running_mean, running_var, w, b, axes, *, of_input, momentum
 
     μ and σ² are those of x over ``axes``, or with ``of_input`` False the running ones.
     """
-    new_mean, new_var = running_mean, running_var
-    if of_input:
-        xhat, rstd, mean, var = standardize(x, axes, eps, across, wide=True)
-        m = count(x, axes)
-        if across is not None:
-            m = across(namespace(x).full_like(mean[:1, ...], float(m)))  # one number a channel, all the same
-        new_mean, new_var = _update(running_mean, running_var, mean, var, m, momentum)
-    else:
-        rstd = 1 / namespace(x).sqrt(along_channels(running_var, x) + eps)
-        xhat = (x - along_channels(running_mean, x)) * rstd
     w, b = along_channels(w, x), along_channels(b, x)
-    return (affine(xhat, w, b), new_mean, new_var), (xhat, rstd, w, b is not None)
+    if not of_input:
+        mean = along_channels(running_mean, x)
+        rstd = 1 / namespace(x).sqrt(along_channels(running_var, x) + eps)
+        y = affine(x - mean, rstd if w is None else rstd * w, b)  # x̂ itself is not needed
+        return (y, running_mean, running_var), (x, mean, rstd, w, b is not None)
+    xhat, rstd, mean, var = standardize(x, axes, eps, across, wide=True)
+    m = count(x, axes)
+    if across is not None:
+        m = across(namespace(x).full_like(mean[:1, ...], float(m)))  # one number a channel, all the same
+    new = _update(running_mean, running_var, mean, var, m, momentum)
+    return (affine(xhat, w, b), *new), (xhat, None, rstd, w, b is not None)
 
 
 def channel_norm_vjp(dy, residuals, axes, of_input, across=None):
     """Backward of batch and instance norm: gradients of x, the running statistics, w and b."""
-    xhat, rstd, w, has_bias = residuals
+    xhat, mean, rstd, w, has_bias = residuals
+    if not of_input:
+        xhat = None if w is None else (xhat - mean) * rstd  # x was kept
     dxhat, dw, db = affine_vjp(dy, xhat, w, has_bias)
     dx = standardize_vjp(dxhat, xhat, rstd, axes, across) if of_input else dxhat * rstd
     return dx, None, None, dw, db

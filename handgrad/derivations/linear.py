@@ -21,7 +21,7 @@ from handgrad._arrays import as_matrix, conj, namespace
 from handgrad._cases import case, normal
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad._primitives_linear import affine
+from handgrad._primitives_fused import affine
 
 
 def forward(x, w, b=None):
