@@ -214,6 +214,11 @@ def stack(arrays: Any, *, axis: int = 0) -> Tensor:
     return torch.stack(tuple(arrays), dim=axis)
 
 
+def unstack(x: Tensor, *, axis: int = 0) -> tuple[Tensor, ...]:
+    """``torch.unbind``."""
+    return torch.unbind(x, axis)
+
+
 def take_along_axis(x: Tensor, index: Tensor, *, axis: int = -1) -> Tensor:
     """``torch.gather``."""
     return torch.gather(x, axis, index)
@@ -316,6 +321,38 @@ def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilatio
     return pool(x, kernel, stride, padding, dilation, ceil_mode=fit != out, return_indices=True)[1]
 
 
+def sum_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, out: Ints) -> Tensor:
+    """``torch.nn.functional.avg_pool2d`` and ``avg_pool3d`` with divisor 1."""
+    if len(kernel) == 1:
+        y = sum_windows(x.unsqueeze(-2), (1, *kernel), (1, *stride), (0, *padding), (1, *out))
+        return y.squeeze(-2)
+    sizes = zip(x.shape[-len(kernel) :], kernel, stride, padding, strict=True)
+    ceil = tuple((n + 2 * p - k) // s + 1 for n, k, s, p in sizes) != out
+    pool = F.avg_pool2d if len(kernel) == 2 else F.avg_pool3d
+    return pool(x, kernel, stride, padding, ceil_mode=ceil, divisor_override=1)
+
+
+def adaptive_means(x: Tensor, out: Ints) -> Tensor:
+    """``torch.nn.functional.adaptive_avg_pool1d`` to ``adaptive_avg_pool3d``."""
+    pools: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+    y: Tensor = pools[len(out) - 1](x, out)
+    return y
+
+
+def argmax_adaptive(x: Tensor, out: Ints) -> Tensor:
+    """The indices of ``torch.nn.functional.adaptive_max_pool1d`` to ``adaptive_max_pool3d``."""
+    pool = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)[len(out) - 1]
+    return pool(x, out, return_indices=True)[1]
+
+
+def argmax_fractional(x: Tensor, u: Tensor, kernel: Ints, out: Ints) -> Tensor:
+    """The indices of ``torch.nn.functional.fractional_max_pool2d`` and ``fractional_max_pool3d``."""
+    nn = torch._C._nn
+    pool = nn.fractional_max_pool2d if len(out) == 2 else nn.fractional_max_pool3d
+    index: Tensor = pool(x, kernel, out, u)[1]
+    return index
+
+
 def argmax_rows(rows: Tensor, group: Tensor, n: int) -> Tensor:
     """By ``torch.scatter_reduce``: the largest of each group, then the first row that has it."""
     m, d = rows.shape
@@ -328,8 +365,13 @@ def argmax_rows(rows: Tensor, group: Tensor, n: int) -> Tensor:
     return torch.where(first < m, first, -1)
 
 
-def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
-    """``torch.nn.functional.unfold``."""
+def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor | None:
+    """``torch.nn.functional.unfold`` under a transform; elsewhere windows of the tensor itself are faster.
+
+    Their own derivative, ``unfold_backward``, is what PyTorch's vmap has no rule for.
+    """
+    if len(kernel) != 2 or not torch._C._are_functorch_transforms_active():
+        return None
     return F.unfold(x, kernel, dilation, padding, stride)
 
 
