@@ -91,6 +91,15 @@ def real(x: Array) -> Array:
     return xp.real(x) if xp.isdtype(x.dtype, "complex floating") else x
 
 
+def sgn(x: Array) -> Array:
+    """x / |x|, and 0 where x is 0: the sign of a real number, the direction of a complex one."""
+    xp = namespace(x)
+    if not xp.isdtype(x.dtype, "complex floating"):
+        return xp.sign(x)
+    size = xp.abs(x)
+    return x / xp.where(size == 0, 1, size)
+
+
 def adjoint(x: Array) -> Array:
     """The conjugate transpose of the last two axes."""
     return conj(x.mT)

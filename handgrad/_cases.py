@@ -28,7 +28,7 @@ class Spec:
     values: tuple[float, ...] = ()
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """A fresh array: float64, int64 (``integers``, ``permutation``) or bool (``mask``)."""
+        """A fresh array: float64, int64 (``integers``, ``labels``, ``places``) or bool (``mask``)."""
         return np.asarray(_KINDS[self.kind](self, rng))
 
 
@@ -54,7 +54,9 @@ _KINDS: dict[str, Callable[[Spec, np.random.Generator], Any]] = {
     "normal": lambda s, rng: s.low + s.high * rng.standard_normal(s.shape),
     "uniform": lambda s, rng: rng.uniform(s.low, s.high, s.shape),
     "integers": lambda s, rng: rng.integers(int(s.low), int(s.high), s.shape),
+    "places": lambda s, rng: rng.permutation(int(s.high))[: int(np.prod(s.shape))].reshape(s.shape),
     "mask": lambda s, rng: rng.uniform(size=s.shape) < s.high,
+    "labels": lambda s, rng: np.array(s.values, dtype=np.int64).reshape(s.shape),
     "exactly": lambda s, rng: np.array(s.values).reshape(s.shape),
     "distinct": _distinct,
     "smooth": _smooth,
@@ -75,6 +77,11 @@ def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Spec:
 def integers(*shape: int, low: int = 0, high: int) -> Spec:
     """Integers in [low, high): class indices, rows of a table."""
     return Spec(shape, "integers", low, high)
+
+
+def places(*shape: int, high: int) -> Spec:
+    """Integers in [0, high), no two alike."""
+    return Spec(shape, "places", 0.0, high)
 
 
 def mask(*shape: int, keep: float = 0.5) -> Spec:
@@ -101,6 +108,12 @@ def exactly(values: Any) -> Spec:
     """These very numbers (any nesting): kinks, ties, the lecture's examples."""
     a = np.asarray(values, dtype=float)
     return Spec(a.shape, "exactly", values=tuple(float(v) for v in a.ravel()))
+
+
+def labels(values: Any) -> Spec:
+    """These very integers (any nesting): targets, lengths."""
+    a = np.asarray(values, dtype=np.int64)
+    return Spec(a.shape, "labels", values=tuple(int(v) for v in a.ravel()))
 
 
 @dataclass(frozen=True)

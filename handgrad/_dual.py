@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
-from handgrad._arrays import Array, is_array, is_complex, is_floating, namespace
+from handgrad._arrays import Array, conj, is_array, is_complex, is_floating, namespace, real, sgn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -178,6 +178,11 @@ def _chain(name: str, slope: Callable[[Any, Array, Array], Array]) -> Callable[.
     return lifted
 
 
+def _abs(x: Dual) -> Dual:
+    """|x|, whose tangent is the part of x' along x, also for complex numbers."""
+    return Dual(namespace(x.p).abs(x.p), real(conj(sgn(x.p)) * x.t))
+
+
 def _step(f: Callable[..., Any]) -> Callable[..., Any]:
     """A function that is constant between its jumps: its tangent is 0."""
 
@@ -228,7 +233,6 @@ _CHAIN: dict[str, Callable[[Any, Array, Array], Array]] = {
     "sqrt": lambda xp, x, y: 0.5 / y,
     "square": lambda xp, x, y: 2 * x,
     "tanh": lambda xp, x, y: 1 - y * y,
-    "abs": lambda xp, x, y: xp.sign(x),
     "sin": lambda xp, x, y: xp.cos(x),
     "cos": lambda xp, x, y: -xp.sin(x),
 }
@@ -252,7 +256,9 @@ class DualNamespace:
     def __getattr__(self, name: str) -> Any:
         plain = getattr(self._xp, name)
         lifted: Any
-        if name in _CHAIN:
+        if name == "abs":
+            lifted = _abs
+        elif name in _CHAIN:
             lifted = _chain(name, _CHAIN[name])
         elif name in _LINEAR:
             lifted = _linear(plain)
@@ -274,6 +280,12 @@ class DualNamespace:
         like = primal(a) if isinstance(a, Dual) else primal(b)
         y = self._xp.where(condition, primal(a), primal(b))
         return _dual(y, self._xp.where(condition, _tangent(a, like), _tangent(b, like)))
+
+    def unstack(self, x: Any, *, axis: int = 0) -> Any:
+        f = self._xp.unstack
+        if not isinstance(x, Dual):
+            return f(x, axis=axis)
+        return tuple(map(Dual, f(x.p, axis=axis), f(x.t, axis=axis)))
 
     def astype(self, x: Any, dtype: Any, **kwargs: Any) -> Any:
         f = self._xp.astype

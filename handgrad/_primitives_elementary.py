@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from handgrad._arrays import Array, is_complex, namespace
+from handgrad._arrays import Array, namespace
 from handgrad._dual import elementwise
 
 _NEAR = 1.25  # where the two forms of erf meet
@@ -57,13 +57,3 @@ def _density(r: Array) -> Array:
     """exp(-r^2)/sqrt(pi); math.pi is rounded to double: sqrt(pi) is built in the dtype of r."""
     xp = namespace(r)
     return xp.exp(-r * r) / xp.sqrt(4 * xp.atan(xp.ones_like(r)))
-
-
-def sgn(x: Array) -> Array:
-    """x/|x|, and 0 where x = 0: the sign of a real number, the direction of a complex one."""
-    xp = namespace(x)
-    if not is_complex(x):
-        return xp.sign(x)
-    r = xp.abs(x)
-    zero = r == 0
-    return xp.where(zero, xp.zeros_like(x), x / xp.where(zero, xp.ones_like(r), r))

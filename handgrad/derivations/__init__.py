@@ -18,8 +18,12 @@ the same way every formula of a complex layer conjugates its factors.
 """
 
 from handgrad.derivations import abs as abs
+from handgrad.derivations import adaptive_avg_pool as adaptive_avg_pool
+from handgrad.derivations import adaptive_max_pool as adaptive_max_pool
 from handgrad.derivations import add as add
 from handgrad.derivations import alpha_dropout as alpha_dropout
+from handgrad.derivations import attention_weights as attention_weights
+from handgrad.derivations import avg_pool as avg_pool
 from handgrad.derivations import batch_norm as batch_norm
 from handgrad.derivations import bilinear as bilinear
 from handgrad.derivations import binary_cross_entropy as binary_cross_entropy
@@ -36,8 +40,11 @@ from handgrad.derivations import conv_transpose1d as conv_transpose1d
 from handgrad.derivations import conv_transpose2d as conv_transpose2d
 from handgrad.derivations import conv_transpose3d as conv_transpose3d
 from handgrad.derivations import cos as cos
+from handgrad.derivations import cosine_embedding_loss as cosine_embedding_loss
+from handgrad.derivations import cosine_similarity as cosine_similarity
 from handgrad.derivations import cross_entropy as cross_entropy
 from handgrad.derivations import cross_map_lrn2d as cross_map_lrn2d
+from handgrad.derivations import ctc_loss as ctc_loss
 from handgrad.derivations import divide as divide
 from handgrad.derivations import dropout as dropout
 from handgrad.derivations import elu as elu
@@ -47,10 +54,12 @@ from handgrad.derivations import erf as erf
 from handgrad.derivations import exp as exp
 from handgrad.derivations import expm1 as expm1
 from handgrad.derivations import fold as fold
+from handgrad.derivations import fractional_max_pool as fractional_max_pool
 from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
 from handgrad.derivations import gelu as gelu
 from handgrad.derivations import glu as glu
 from handgrad.derivations import group_norm as group_norm
+from handgrad.derivations import grouped_mm as grouped_mm
 from handgrad.derivations import gru as gru
 from handgrad.derivations import gru_cell as gru_cell
 from handgrad.derivations import gumbel_softmax as gumbel_softmax
@@ -71,6 +80,7 @@ from handgrad.derivations import log as log
 from handgrad.derivations import log1p as log1p
 from handgrad.derivations import log_softmax as log_softmax
 from handgrad.derivations import logsigmoid as logsigmoid
+from handgrad.derivations import lp_pool as lp_pool
 from handgrad.derivations import lstm as lstm
 from handgrad.derivations import lstm_cell as lstm_cell
 from handgrad.derivations import margin_ranking_loss as margin_ranking_loss
@@ -78,14 +88,21 @@ from handgrad.derivations import masked_fill as masked_fill
 from handgrad.derivations import matmul as matmul
 from handgrad.derivations import max_pool2d as max_pool2d
 from handgrad.derivations import maximum as maximum
+from handgrad.derivations import max_pool as max_pool
+from handgrad.derivations import max_unpool as max_unpool
 from handgrad.derivations import mean as mean
 from handgrad.derivations import mish as mish
 from handgrad.derivations import mse_loss as mse_loss
+from handgrad.derivations import multi_margin_loss as multi_margin_loss
+from handgrad.derivations import multilabel_margin_loss as multilabel_margin_loss
+from handgrad.derivations import multilabel_soft_margin_loss as multilabel_soft_margin_loss
 from handgrad.derivations import multiply as multiply
 from handgrad.derivations import negative as negative
 from handgrad.derivations import nll_loss as nll_loss
 from handgrad.derivations import normalize as normalize
 from handgrad.derivations import pad as pad
+from handgrad.derivations import pairwise_distance as pairwise_distance
+from handgrad.derivations import pdist as pdist
 from handgrad.derivations import pixel_shuffle as pixel_shuffle
 from handgrad.derivations import pixel_unshuffle as pixel_unshuffle
 from handgrad.derivations import poisson_nll_loss as poisson_nll_loss
@@ -121,5 +138,7 @@ from handgrad.derivations import tanh as tanh
 from handgrad.derivations import tanhshrink as tanhshrink
 from handgrad.derivations import threshold as threshold
 from handgrad.derivations import transpose as transpose
+from handgrad.derivations import triplet_margin_loss as triplet_margin_loss
+from handgrad.derivations import triplet_margin_with_distance_loss as triplet_margin_with_distance_loss
 from handgrad.derivations import unfold as unfold
 from handgrad.derivations import where as where

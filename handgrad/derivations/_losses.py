@@ -10,11 +10,14 @@ For "sum" and "none" there is no W, and ∂L/∂w_n = l_n.
 
 from math import nan
 
+import numpy as np
+
 from handgrad._arrays import cast, library, namespace, size, unbroadcast
 from handgrad._errors import IndexInputError, InputError, require
 from handgrad._primitives import one_hot
 
 REDUCTIONS = ("none", "mean", "sum")
+TINY = float(np.float32(1e-12))  # PyTorch's constant is a float32, whatever the dtype of the input
 
 # --- reduction ------------------------------------------------------------------------
 
@@ -151,7 +154,10 @@ def along_classes(w, x):
 
 
 def class_targets(t, x, ignore_index):
-    """Integers t (N, d1, ...) -> (index, keep): class 0 stands in where a target is ignored."""
+    """Integers t (N, d1, ...) -> (index, keep): class 0 stands in where a target is ignored.
+
+    ``ignore_index`` None: none is ignored.
+    """
     axis = class_axis(x)
     n, shape = x.shape[axis], tuple(x.shape[:axis]) + tuple(x.shape[axis + 1 :])
     xp = namespace(t)
@@ -168,13 +174,14 @@ def class_targets(t, x, ignore_index):
         f"target {tuple(t.shape)} and input {tuple(x.shape)}",
         "reshape the target",
     )
-    keep = t != ignore_index
+    keep = t == t if ignore_index is None else t != ignore_index
     index = xp.where(keep, cast(t, xp.int64), 0)
     require_values(
         (index >= 0) & (index < n),
-        f"a class index must be from 0 to {n - 1}, or ignore_index ({ignore_index})",
+        f"a class index must be from 0 to {n - 1}"
+        + ("" if ignore_index is None else f", or ignore_index ({ignore_index})"),
         lambda: f"indices from {int(xp.min(index))} to {int(xp.max(index))}",
-        "correct the target, or ignore_index",
+        "correct the target",
         IndexInputError,
     )
     return index, keep

@@ -11,10 +11,9 @@ Kinks.  At x = 0 the slope is 0, by PyTorch's convention.  Errors: none.
 Source: PyTorch documentation, torch.abs.
 """
 
-from handgrad._arrays import namespace
+from handgrad._arrays import namespace, sgn
 from handgrad._cases import case, exactly, normal, smooth
 from handgrad._derivation import register
-from handgrad._primitives import sgn
 
 
 def forward(x):

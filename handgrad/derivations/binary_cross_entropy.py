@@ -25,16 +25,12 @@ Source: PyTorch documentation, torch.nn.BCELoss and torch.nn.functional.binary_c
 
 from math import inf
 
-import numpy as np
-
 from handgrad._arrays import namespace
 from handgrad._cases import case, exactly, uniform
 from handgrad._derivation import register
 from handgrad._errors import require
 from handgrad.derivations._fits import broadcastable
-from handgrad.derivations._losses import REDUCTIONS, reduce, require_broadcast, require_values, spread
-
-_SMALLEST = float(np.float32(1e-12))  # PyTorch's constant is a float32, whatever the dtype of x
+from handgrad.derivations._losses import REDUCTIONS, TINY, reduce, require_broadcast, require_values, spread
 
 
 def forward(x, t, w=None, *, reduction="mean"):
@@ -49,7 +45,7 @@ def backward(dy, residuals, *, reduction="mean"):
     dl = spread(dy, x.shape, reduction)  # dy for each element, over their number for the mean
     if w is not None:
         dl = dl * w
-    dx = (x - t) / namespace(x).maximum(x * (1 - x), _SMALLEST) * dl
+    dx = (x - t) / namespace(x).maximum(x * (1 - x), TINY) * dl
     return dx, (_log_of_rest(x) - _log(x)) * dl
 
 

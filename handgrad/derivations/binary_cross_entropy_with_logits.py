@@ -39,7 +39,7 @@ def forward(x, t, w=None, pos_weight=None, *, reduction="mean"):
     )
     require_broadcast(w, x.shape, "weight")
     require_broadcast(pos_weight, x.shape, "pos_weight")
-    loss = _positive(t, pos_weight) * soft_plus(-x) + (1 - t) * soft_plus(x)
+    loss = logistic_loss(x, t, pos_weight)
     return reduce(loss if w is None else loss * w, reduction), (x, t, w, pos_weight)
 
 
@@ -49,6 +49,16 @@ def backward(dy, residuals, needs, *, reduction="mean"):
     dl = spread(dy, x.shape, reduction)
     if w is not None:
         dl = dl * w
+    return logistic_slopes(x, t, dl, needs, pos_weight)
+
+
+def logistic_loss(x, t, pos_weight=None):
+    """l of each element."""
+    return _positive(t, pos_weight) * soft_plus(-x) + (1 - t) * soft_plus(x)
+
+
+def logistic_slopes(x, t, dl, needs, pos_weight=None):
+    """dx and dt from dl, as far as they are wanted."""
     dx = ((1 - t) * sigma(x) - _positive(t, pos_weight) * sigma(-x)) * dl if needs[0] else None
     dt = (_positive(soft_plus(-x), pos_weight) - soft_plus(x)) * dl if needs[1] else None
     return dx, dt

@@ -4,7 +4,8 @@ Shapes.  x (input) and t (target), broadcast together to (...); w (weight) of th
 absent (1 everywhere); L (), or (...) for reduction "none". The mean divides by the sum of w,
 which without w is the number of elements; it is NaN where that is 0.
 
-Chain rule.  For one element l = |x - t|:  ∂l/∂x = sign(x - t),  ∂l/∂t = -sign(x - t).
+Chain rule.  For one element l = |x - t|:  ∂l/∂x = sign(x - t),  ∂l/∂t = -sign(x - t), where the sign of a
+complex number is its direction z/|z|.
 dL is what arrives (``dy`` in the code). What of it reaches each l and each w (``_losses`` derives it):
     mean           dl = w dL / Σ w,  dw = (l - L) dL / Σ w      the quotient rule for L = Σ w l / Σ w
     sum, "none"    dl = w dL,        dw = l dL
@@ -17,7 +18,7 @@ Errors: shapes that do not broadcast, w not of the shape of x, an unknown reduct
 Source: PyTorch documentation, torch.nn.functional.l1_loss.
 """
 
-from handgrad._arrays import namespace
+from handgrad._arrays import namespace, sgn
 from handgrad._cases import case, exactly, normal, uniform
 from handgrad._derivation import register
 from handgrad.derivations._losses import REDUCTIONS, reduce_weighted, spread_weighted
@@ -25,14 +26,15 @@ from handgrad.derivations._losses import REDUCTIONS, reduce_weighted, spread_wei
 
 def forward(x, t, w=None, *, reduction="mean"):
     e = x - t
-    return reduce_weighted(namespace(e).abs(e), w, x.shape, reduction), (e, w)
+    return reduce_weighted(namespace(e).abs(e), w, x.shape, reduction), (x, t, w)
 
 
 def backward(dy, residuals, *, reduction="mean"):
-    e, w = residuals
+    x, t, w = residuals
+    e = x - t
     xp = namespace(e)
     dl, dw = spread_weighted(dy, xp.abs(e), w, reduction)
-    dx = xp.sign(e) * dl
+    dx = sgn(e) * dl
     return dx, -dx, dw
 
 

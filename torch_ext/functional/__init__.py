@@ -21,6 +21,7 @@ from torch_ext.functional._dropouts import *  # noqa: F403
 from torch_ext.functional._elementwise import *  # noqa: F403
 from torch_ext.functional._interpolation import *  # noqa: F403
 from torch_ext.functional._losses import *  # noqa: F403
+from torch_ext.functional._margin_losses import *  # noqa: F403
 from torch_ext.functional._norms import *  # noqa: F403
 from torch_ext.functional._pooling import *  # noqa: F403
 from torch_ext.functional._recurrent import *  # noqa: F403

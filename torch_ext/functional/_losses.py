@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,17 +14,15 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "ctc_loss",
     "gaussian_nll_loss",
-    "hinge_embedding_loss",
     "huber_loss",
     "kl_div",
     "l1_loss",
-    "margin_ranking_loss",
     "mse_loss",
     "nll_loss",
     "poisson_nll_loss",
     "smooth_l1_loss",
-    "soft_margin_loss",
 ]
 
 
@@ -148,6 +147,14 @@ def nll_loss(
     how = reduction_of(size_average, reduce, reduction)
     need_floats("nll_loss", input=input)
     need_tensors("nll_loss", target=target)
+    if (
+        weight is not None
+        and weight.dtype != input.dtype
+        and not torch.is_autocast_enabled(input.device.type)
+    ):
+        raise RuntimeError(
+            f"weight must have the dtype of the input; received {weight.dtype} and {input.dtype}; convert it."
+        )
     loss: Tensor = apply("nll_loss", input, target, weight, ignore_index=ignore_index, reduction=how)
     return loss
 
@@ -236,54 +243,52 @@ def poisson_nll_loss(
     return loss
 
 
-def hinge_embedding_loss(
-    input: Tensor,
-    target: Tensor,
-    margin: float = 1.0,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
+    blank: int = 0,
     reduction: str = "mean",
+    zero_infinity: bool = False,
 ) -> Tensor:
-    """``torch.nn.functional.hinge_embedding_loss``."""
-    need_tensors("hinge_embedding_loss", input=input, target=target)
-    how = reduction_of(size_average, reduce, reduction)
-    loss: Tensor = apply("hinge_embedding_loss", input, target, margin=margin, reduction=how)
-    return loss
+    """``torch.nn.functional.ctc_loss``: targets (N, S), or all of them one after the other."""
+    how = reduction_of(None, None, reduction)
+    need_floats("ctc_loss", log_probs=log_probs)
+    need_tensors("ctc_loss", targets=targets)
+    if targets.is_floating_point():
+        raise RuntimeError(f"targets must be integers; received {targets.dtype}; convert them.")
+    alone = log_probs.ndim == 2
+    x = log_probs.unsqueeze(1) if alone else log_probs
+    lengths = [_lengths(v, targets) for v in (input_lengths, target_lengths)]
+    rows = _in_rows(targets, lengths[1]) if targets.ndim == 1 else targets
+    options = {"blank": blank, "reduction": how, "zero_infinity": zero_infinity}
+    loss: Tensor = apply("ctc_loss", x, rows, *lengths, **options)
+    return loss.squeeze(0) if alone and how == "none" else loss
 
 
-def margin_ranking_loss(
-    input1: Tensor,
-    input2: Tensor,
-    target: Tensor,
-    margin: float = 0,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """``torch.nn.functional.margin_ranking_loss``."""
-    need_tensors("margin_ranking_loss", input1=input1, input2=input2, target=target)
-    how = reduction_of(size_average, reduce, reduction)
-    if not input1.ndim == input2.ndim == target.ndim:
+def _lengths(given: Tensor | Sequence[int], targets: Tensor) -> Tensor:
+    lengths = torch.as_tensor(given, device=targets.device)
+    if lengths.is_floating_point():
+        raise RuntimeError(f"lengths must be integers; received {lengths.dtype}; convert them.")
+    return lengths.reshape(-1)
+
+
+def _in_rows(targets: Tensor, lengths: Tensor) -> Tensor:
+    """Targets one after the other (sum of lengths,) -> (N, longest); the rest of each row is arbitrary."""
+    hidden = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    total = targets.shape[0]
+    if not hidden and int(lengths.sum()) != total:
         raise RuntimeError(
-            "margin_ranking_loss needs arguments of as many axes each; received "
-            f"{tuple(input1.shape)}, {tuple(input2.shape)} and a target {tuple(target.shape)}; add the axes."
+            f"target_lengths must add up to the targets given one after the other, {total}; received "
+            f"{lengths.tolist()}; correct them."
         )
-    loss: Tensor = apply("margin_ranking_loss", input1, input2, target, margin=margin, reduction=how)
-    return loss
-
-
-def soft_margin_loss(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """``torch.nn.functional.soft_margin_loss``."""
-    need_tensors("soft_margin_loss", input=input, target=target)
-    how = reduction_of(size_average, reduce, reduction)
-    loss: Tensor = apply("soft_margin_loss", input, target, reduction=how)
-    return loss
+    longest = total if hidden else max(lengths.tolist(), default=0)
+    place = torch.arange(longest, device=targets.device)
+    starts = lengths.cumsum(0) - lengths
+    if not total:
+        return targets.new_zeros((lengths.shape[0], 0))
+    return targets[(starts[:, None] + place).clamp(max=total - 1)]
 
 
 def _regression(layer: str, x: Tensor, t: Tensor) -> None:

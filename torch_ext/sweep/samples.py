@@ -16,9 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 import torch_ext
 from handgrad import registry
+from torch_ext.sweep.inexact import behind
 
 SEED = 20
 HAND, NATIVE = "hand", "native"
@@ -116,8 +118,9 @@ def _function_call(name: str, op: Callable[..., Any]) -> Callable[[str], tuple[C
         if side == HAND:
             function = getattr(torch_ext.functional, name)
         elif side == NATIVE or (function := _truth(name)) is None:
-            return op, None
-        return (function if direct else _with(name, function, op)), None
+            return behind(name, op, hand=False), None
+        called = function if direct else _with(name, function, op)
+        return behind(name, called, hand=side == HAND), None
 
     return call
 
@@ -131,17 +134,28 @@ def _with(name: str, function: Callable[..., Any], f: Callable[..., Any]) -> Cal
 
 
 def _module_call(
-    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool, dtype: torch.dtype
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    training: bool,
+    dtype: torch.dtype,
+    inputs: tuple[Any, ...],
 ) -> Any:
+    """``inputs``: what the module is called on, from which a lazy one takes its shapes."""
+
     def call(side: str) -> tuple[Callable[..., Any], nn.Module]:
         kind = getattr(torch_ext.nn if side == HAND else nn, name)
         torch.manual_seed(SEED)
         a, k = copy.deepcopy((args, kwargs))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Complex modules are a new feature")
-            module = kind(*a, **k).train(training).to(dtype)
+            warnings.simplefilter("ignore")
+            module: Any = kind(*a, **k).train(training).to(dtype)
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+            module._infer_parameters(module, inputs)  # as its first call does
         truth = _truth(name.lower()) if side == TRUTH else None
-        return (module if truth is None else _with(name.lower(), truth, module)), module
+        if truth is not None:
+            module.forward = _with(name.lower(), truth, module.forward)
+        return behind(name, module, hand=side == HAND), module
 
     return call
 
@@ -229,7 +243,7 @@ def _module_samples(info: Any, base: str) -> Callable[[torch.dtype], list[Sample
                 if f is None:
                     continue
                 label = f"{i} {'train' if training else 'eval'} {s.desc}: {base}({_words(c.args, c.kwargs)})"
-                call = _module_call(base, tuple(c.args), dict(c.kwargs), training, dtype)
+                call = _module_call(base, tuple(c.args), dict(c.kwargs), training, dtype, tuple(f.args))
                 found.append(
                     Sample(
                         f"nn.{base}",
@@ -306,7 +320,7 @@ def _own_modules(base: str, name: str, make: Any) -> Callable[[torch.dtype], lis
             Sample(
                 name,
                 f"{i} {'train' if training else 'eval'} {base}({_words(a, k)}) on {_words(args, {})}",
-                _module_call(base, a, k, training, dtype),
+                _module_call(base, a, k, training, dtype, args),
                 (args, {}),
             )
             for i, (a, k, args) in enumerate(make(g, dtype))
