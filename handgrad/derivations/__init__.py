@@ -17,6 +17,7 @@ Complex numbers.  dz is ∂L/∂Re z + i ∂L/∂Im z, as in PyTorch. Then y = w
 the same way every formula of a complex layer conjugates its factors.
 """
 
+from handgrad.derivations import adaptive_log_softmax_with_loss as adaptive_log_softmax_with_loss
 from handgrad.derivations import add as add
 from handgrad.derivations import alpha_dropout as alpha_dropout
 from handgrad.derivations import batch_norm as batch_norm
@@ -48,9 +49,9 @@ from handgrad.derivations import fold as fold
 from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
 from handgrad.derivations import gelu as gelu
 from handgrad.derivations import glu as glu
+from handgrad.derivations import group_norm as group_norm
 from handgrad.derivations import gru as gru
 from handgrad.derivations import gru_cell as gru_cell
-from handgrad.derivations import group_norm as group_norm
 from handgrad.derivations import gumbel_softmax as gumbel_softmax
 from handgrad.derivations import hardshrink as hardshrink
 from handgrad.derivations import hardsigmoid as hardsigmoid
@@ -64,6 +65,7 @@ from handgrad.derivations import l1_loss as l1_loss
 from handgrad.derivations import layer_norm as layer_norm
 from handgrad.derivations import leaky_relu as leaky_relu
 from handgrad.derivations import linear as linear
+from handgrad.derivations import linear_cross_entropy as linear_cross_entropy
 from handgrad.derivations import local_response_norm as local_response_norm
 from handgrad.derivations import log as log
 from handgrad.derivations import log_softmax as log_softmax
