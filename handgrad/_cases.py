@@ -28,7 +28,7 @@ class Spec:
     values: tuple[float, ...] = ()
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """A fresh array: float64, int64 (``integers``, ``labels``) or bool (``mask``)."""
+        """A fresh array: float64, int64 (``integers``, ``labels``, ``places``) or bool (``mask``)."""
         return np.asarray(_KINDS[self.kind](self, rng))
 
 
@@ -54,6 +54,7 @@ _KINDS: dict[str, Callable[[Spec, np.random.Generator], Any]] = {
     "normal": lambda s, rng: s.low + s.high * rng.standard_normal(s.shape),
     "uniform": lambda s, rng: rng.uniform(s.low, s.high, s.shape),
     "integers": lambda s, rng: rng.integers(int(s.low), int(s.high), s.shape),
+    "places": lambda s, rng: rng.permutation(int(s.high))[: int(np.prod(s.shape))].reshape(s.shape),
     "mask": lambda s, rng: rng.uniform(size=s.shape) < s.high,
     "labels": lambda s, rng: np.array(s.values, dtype=np.int64).reshape(s.shape),
     "exactly": lambda s, rng: np.array(s.values).reshape(s.shape),
@@ -76,6 +77,11 @@ def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Spec:
 def integers(*shape: int, low: int = 0, high: int) -> Spec:
     """Integers in [low, high): class indices, rows of a table."""
     return Spec(shape, "integers", low, high)
+
+
+def places(*shape: int, high: int) -> Spec:
+    """Integers in [0, high), no two alike."""
+    return Spec(shape, "places", 0.0, high)
 
 
 def mask(*shape: int, keep: float = 0.5) -> Spec:

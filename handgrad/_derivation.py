@@ -64,7 +64,7 @@ class Derivation:
     composed         whether ``reference`` is made of elementary operations: PyTorch's layer lacks a gradient
                      or an input that ours has
     autocast         what PyTorch's autocast does with it: "half", "float32", "loss" (float32 on the CPU
-                     too), "widest" or ""
+                     too), "cpu" (float32 there alone), "widest" or ""
     widen            whether 16-bit inputs are computed in float32 (False where products already
                      accumulate in float32, or nothing is rounded)
     """

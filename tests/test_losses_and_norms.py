@@ -1,6 +1,10 @@
 """Corners of losses and normalisations that the cases of a derivation cannot hold: values without a
 derivative, wrong inputs, and accuracy where PyTorch itself rounds."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +140,35 @@ def test_wrong_inputs_get_one_sentence(what, make):
     inputs = [None if a is None else make(a) for a in inputs]
     with pytest.raises(InputError, match=message):
         registry[name].apply(inputs, options)
+
+
+def test_batch_norm_of_two_parts_is_that_of_the_whole():
+    """Two threads, each with a part of the batch, stand for the processes of SyncBatchNorm."""
+    rng, batch_norm, options = np.random.default_rng(3), registry["batch_norm"], {"training": True}
+    x, dy = rng.standard_normal((2, 7, 3, 2))
+    w, statistics = rng.standard_normal(3), (np.zeros(3), np.ones(3))
+    meeting, parts = threading.Barrier(2), [None, None]
+
+    def one(i, rows):
+        def across(a):
+            parts[i] = a
+            meeting.wait()
+            total = parts[0] + parts[1]
+            meeting.wait()  # all have read both
+            return total
+
+        inputs = (x[rows], *statistics, w)
+        y, residuals = batch_norm.apply(inputs, {**options, "across": across})
+        return y, batch_norm.vjp((dy[rows], None, None), residuals, inputs, {**options, "across": across})
+
+    with ThreadPoolExecutor(2) as pool:
+        (y1, d1), (y2, d2) = pool.map(one, (0, 1), (slice(0, 3), slice(3, 7)))
+    y, residuals = batch_norm.apply((x, *statistics, w), options)
+    d = batch_norm.vjp((dy, None, None), residuals, (x, *statistics, w), options)
+    close = partial(np.testing.assert_allclose, rtol=0, atol=1e-14)
+    close(np.concatenate([y1[0], y2[0]]), y[0])
+    for part in (y1, y2):
+        close(part[1], y[1])
+        close(part[2], y[2])
+    close(np.concatenate([d1[0], d2[0]]), d[0])
+    close(d1[3] + d2[3], d[3])

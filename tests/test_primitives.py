@@ -11,18 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torch_ext  # noqa: F401 - gives tensors their namespace
-from handgrad import _primitives
+from handgrad import _primitives_correlations
+from handgrad._arrays import namespace
 from handgrad._dual import Dual
 from handgrad._primitives import (
     argmax_windows,
-    correlate,
-    correlate_to_input,
-    correlate_to_weight,
     overlap_add,
     pad_axes,
     scatter,
     windows,
 )
+from handgrad._primitives_correlations import correlate, correlate_to_input, correlate_to_weight
 
 EPS = np.finfo(np.float64).eps
 LIBRARIES = ["numpy", "strict", "torch"]
@@ -190,7 +189,7 @@ def test_weights_come_out_the_same_a_few_samples_at_a_time(library, monkeypatch)
     whole = correlate_to_weight(x, y, layout.kernel, *layout.how)
     size = correlate_to_weight(abs(x), abs(y), layout.kernel, *layout.how)
     samples = 4 * math.prod((*layout.kernel, *layout.out)) * layout.channels
-    monkeypatch.setattr(_primitives, "_AT_ONCE", samples)  # 4, 4, 4, 4, 4 and 1
+    monkeypatch.setattr(_primitives_correlations, "_AT_ONCE", samples)  # 4, 4, 4, 4, 4 and 1
     assert_close(correlate_to_weight(x, y, layout.kernel, *layout.how), whole, size, layout.terms)
 
 
@@ -263,7 +262,7 @@ def test_padding_has_tangent_zero(library, value):
 
 def test_the_gradient_of_weights_adds_up_over_all_chunks_of_samples(monkeypatch):
     """Samples go a few at a time: none may be left out, the last and shorter chunk included."""
-    monkeypatch.setattr(_primitives, "_AT_ONCE", 1)
+    monkeypatch.setattr(_primitives_correlations, "_AT_ONCE", 1)
     g = torch.Generator().manual_seed(0)
     x = torch.randn(17, 2, 6, 5, generator=g, dtype=torch.float64)
     w = torch.randn(3, 2, 2, 3, generator=g, dtype=torch.float64, requires_grad=True)
@@ -273,3 +272,18 @@ def test_the_gradient_of_weights_adds_up_over_all_chunks_of_samples(monkeypatch)
     for make in (lambda t: t, lambda t: t.numpy()):
         found = correlate_to_weight(make(x), make(dy), (2, 3), (1, 1), (0, 0), (1, 1), 1)
         np.testing.assert_allclose(np.asarray(found), truth.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_where_by_bits_is_where(dtype):
+    """Large tensors that nothing records are chosen by masks of bits: every bit must be the same."""
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 100, 64, generator=g).to(dtype)
+    a[:, ::7], b[:, ::5], a[:, ::9], b[:, ::11] = torch.inf, torch.nan, -0.0, -torch.inf
+    condition = torch.rand(100, 64, generator=g) < 0.5
+    where = namespace(a).where
+    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.itemsize]
+    for u, v in ((a, b), (a, 0), (0, b), (a, 1.25), (-torch.inf, b), (a, b.T.contiguous().T), (a, b[:1])):
+        with torch.no_grad():
+            found = where(condition, u, v)
+        assert torch.equal(found.view(kind), torch.where(condition, u, v).view(kind))

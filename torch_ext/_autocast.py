@@ -39,13 +39,13 @@ def off(device: str) -> AbstractContextManager[Any]:
 def cast_inputs(derivation: Derivation, inputs: Sequence[Any], device: str) -> Sequence[Any]:
     """Cast as autocast would: to its 16-bit dtype ("half"), to the "widest", or to "float32".
 
-    A "loss" goes to float32 on the CPU too.
+    A "loss" goes to float32 on the CPU too, and what says "cpu" there alone.
     """
     policy = derivation.autocast
     if policy == "float32" and device == "cpu":
         policy = ""
-    elif policy == "loss":
-        policy = "float32"
+    elif policy in ("loss", "cpu"):
+        policy = "float32" if policy == "loss" or device == "cpu" else ""
     if not policy:
         return inputs
     if policy == "half":

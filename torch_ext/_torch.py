@@ -16,8 +16,10 @@ import array_api_compat.torch
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from handgrad._primitives import logistic
+from handgrad._primitives_fused import normalized
 
 # The standard's names; of Python's own names only those that the standard gives a meaning.
 _SHADOWED = set(vars(builtins)) - {"abs", "all", "any", "bool", "pow", "round"}
@@ -33,7 +35,7 @@ globals().update(
         name: getattr(torch, name)
         for name in (
             "abs addmm ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
-            "logical_and logical_not logical_or round sign sin sqrt square tanh trunc where"
+            "logical_and logical_not logical_or round sign sin sqrt square tanh trunc"
         ).split()
     }
 )
@@ -60,6 +62,55 @@ def minimum(a: Any, b: Any) -> Tensor:
     if not isinstance(b, Tensor):
         return torch.clamp(a, max=b)
     return torch.minimum(*_pair(a, b))
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """``torch.where``; on a CPU, and where nothing records it, by masks of bits, three times as fast."""
+    x = a if isinstance(a, Tensor) else b
+    plain = (
+        not torch.is_grad_enabled()
+        and forward_ad._current_level < 0
+        and type(condition) is Tensor
+        and type(x) is Tensor
+        and x.numel() > 4096  # below, calls cost more than they save
+        and x.dtype in _BITS
+        and condition.dtype == torch.bool
+        and condition.device.type == "cpu"
+        and _alike(condition, a, b)
+        and not torch._C._are_functorch_transforms_active()
+        and not torch.compiler.is_compiling()
+        and torch._C._get_tracing_state() is None
+    )
+    if not plain:
+        return torch.where(condition, a, b)
+    bits = _BITS[x.dtype]
+    ones: Tensor = condition.to(bits)  # 1 where a is wanted; in two's complement -1 is all ones
+    if not isinstance(a, Tensor) and a == 0:
+        y = ones.sub_(1).bitwise_and_(b.view(bits))
+    elif not isinstance(b, Tensor) and b == 0:
+        y = ones.neg_().bitwise_and_(a.view(bits))
+    else:
+        u, v = (w if isinstance(w, Tensor) else torch.tensor(w, dtype=x.dtype) for w in (a, b))
+        u, v = u.view(bits), v.view(bits)
+        y = ones.neg_().bitwise_and_(u ^ v).bitwise_xor_(v)  # v ^ (u ^ v) is u
+    chosen: Tensor = y.view(x.dtype)
+    return chosen
+
+
+_BITS = {
+    torch.float64: torch.int64,
+    torch.float32: torch.int32,
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+}
+
+
+def _alike(condition: Tensor, a: Any, b: Any) -> builtins.bool:
+    """Whether the tensors have one dtype and one shape, element after element in memory."""
+    tensors = [v for v in (a, b) if isinstance(v, Tensor)]
+    return condition.is_contiguous() and builtins.all(
+        v.shape == condition.shape and v.dtype == tensors[0].dtype and v.is_contiguous() for v in tensors
+    )
 
 
 def floor_divide(a: Tensor, b: Tensor) -> Tensor:
@@ -163,6 +214,11 @@ def stack(arrays: Any, *, axis: int = 0) -> Tensor:
     return torch.stack(tuple(arrays), dim=axis)
 
 
+def unstack(x: Tensor, *, axis: int = 0) -> tuple[Tensor, ...]:
+    """``torch.unbind``."""
+    return torch.unbind(x, axis)
+
+
 def take_along_axis(x: Tensor, index: Tensor, *, axis: int = -1) -> Tensor:
     """``torch.gather``."""
     return torch.gather(x, axis, index)
@@ -214,6 +270,17 @@ def sigmoid(x: Tensor) -> Tensor:
     return logistic(x) if formula else torch.sigmoid(x)
 
 
+def affine(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+    """``torch.nn.functional.linear``."""
+    return F.linear(x, w, b)
+
+
+def softmax(x: Tensor, axis: tuple[int, ...]) -> Tensor:
+    """``torch.softmax``; by its formula where it is differentiated in its turn (see ``sigmoid``)."""
+    formula = not axis or (torch.is_grad_enabled() and x.requires_grad)
+    return normalized(x, axis) if formula else torch.softmax(x, axis[0])
+
+
 def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
     """``torch.nn.functional.pad``."""
     last_first = [n for pair in reversed(padding) for n in pair]
@@ -254,6 +321,38 @@ def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilatio
     return pool(x, kernel, stride, padding, dilation, ceil_mode=fit != out, return_indices=True)[1]
 
 
+def sum_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, out: Ints) -> Tensor:
+    """``torch.nn.functional.avg_pool2d`` and ``avg_pool3d`` with divisor 1."""
+    if len(kernel) == 1:
+        y = sum_windows(x.unsqueeze(-2), (1, *kernel), (1, *stride), (0, *padding), (1, *out))
+        return y.squeeze(-2)
+    sizes = zip(x.shape[-len(kernel) :], kernel, stride, padding, strict=True)
+    ceil = tuple((n + 2 * p - k) // s + 1 for n, k, s, p in sizes) != out
+    pool = F.avg_pool2d if len(kernel) == 2 else F.avg_pool3d
+    return pool(x, kernel, stride, padding, ceil_mode=ceil, divisor_override=1)
+
+
+def adaptive_means(x: Tensor, out: Ints) -> Tensor:
+    """``torch.nn.functional.adaptive_avg_pool1d`` to ``adaptive_avg_pool3d``."""
+    pools: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+    y: Tensor = pools[len(out) - 1](x, out)
+    return y
+
+
+def argmax_adaptive(x: Tensor, out: Ints) -> Tensor:
+    """The indices of ``torch.nn.functional.adaptive_max_pool1d`` to ``adaptive_max_pool3d``."""
+    pool = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)[len(out) - 1]
+    return pool(x, out, return_indices=True)[1]
+
+
+def argmax_fractional(x: Tensor, u: Tensor, kernel: Ints, out: Ints) -> Tensor:
+    """The indices of ``torch.nn.functional.fractional_max_pool2d`` and ``fractional_max_pool3d``."""
+    nn = torch._C._nn
+    pool = nn.fractional_max_pool2d if len(out) == 2 else nn.fractional_max_pool3d
+    index: Tensor = pool(x, kernel, out, u)[1]
+    return index
+
+
 def argmax_rows(rows: Tensor, group: Tensor, n: int) -> Tensor:
     """By ``torch.scatter_reduce``: the largest of each group, then the first row that has it."""
     m, d = rows.shape
@@ -266,8 +365,13 @@ def argmax_rows(rows: Tensor, group: Tensor, n: int) -> Tensor:
     return torch.where(first < m, first, -1)
 
 
-def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
-    """``torch.nn.functional.unfold``."""
+def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor | None:
+    """``torch.nn.functional.unfold`` under a transform; elsewhere windows of the tensor itself are faster.
+
+    Their own derivative, ``unfold_backward``, is what PyTorch's vmap has no rule for.
+    """
+    if len(kernel) != 2 or not torch._C._are_functorch_transforms_active():
+        return None
     return F.unfold(x, kernel, dilation, padding, stride)
 
 
@@ -281,3 +385,20 @@ def add_columns(
 def packed(x: Tensor) -> Tensor:
     """A contiguous clone."""
     return x.clone(memory_format=torch.contiguous_format)
+
+
+def log_of_one_and_exp(x: Tensor) -> Tensor:
+    """``torch.nn.functional.softplus``, with a threshold beyond which even float64 knows no difference."""
+    return F.softplus(x, threshold=40)
+
+
+def integers(x: Tensor) -> list[int] | None:
+    """The numbers in ``x`` (n,); None where nobody may look at them (see :func:`holds`)."""
+    hidden = (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+        or type(x) is not Tensor
+        or x.device.type == "meta"
+    )
+    return None if hidden else x.tolist()

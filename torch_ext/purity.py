@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from torch_ext._distributed import Across
 from torch_ext._function import _Layer
 from torch_ext._in_place import Copy, InPlace
 
-_OURS = (_Layer, InPlace, Copy)
+_OURS = (_Layer, InPlace, Copy, Across)
 _VIEWS = (
     "Alias AsStrided Chunk Detach Diagonal Expand Narrow Permute ReshapeAlias Select Slice Split "
     "SplitWithSizes Squeeze T Transpose Unbind UnsafeView Unsqueeze View ViewAsReal ViewAsComplex"

@@ -17,9 +17,13 @@ Complex numbers.  dz is ∂L/∂Re z + i ∂L/∂Im z, as in PyTorch. Then y = w
 the same way every formula of a complex layer conjugates its factors.
 """
 
+from handgrad.derivations import adaptive_avg_pool as adaptive_avg_pool
 from handgrad.derivations import adaptive_log_softmax_with_loss as adaptive_log_softmax_with_loss
+from handgrad.derivations import adaptive_max_pool as adaptive_max_pool
 from handgrad.derivations import add as add
 from handgrad.derivations import alpha_dropout as alpha_dropout
+from handgrad.derivations import attention_weights as attention_weights
+from handgrad.derivations import avg_pool as avg_pool
 from handgrad.derivations import batch_norm as batch_norm
 from handgrad.derivations import bilinear as bilinear
 from handgrad.derivations import binary_cross_entropy as binary_cross_entropy
@@ -46,10 +50,12 @@ from handgrad.derivations import embedding as embedding
 from handgrad.derivations import embedding_bag as embedding_bag
 from handgrad.derivations import exp as exp
 from handgrad.derivations import fold as fold
+from handgrad.derivations import fractional_max_pool as fractional_max_pool
 from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
 from handgrad.derivations import gelu as gelu
 from handgrad.derivations import glu as glu
 from handgrad.derivations import group_norm as group_norm
+from handgrad.derivations import grouped_mm as grouped_mm
 from handgrad.derivations import gru as gru
 from handgrad.derivations import gru_cell as gru_cell
 from handgrad.derivations import gumbel_softmax as gumbel_softmax
@@ -70,11 +76,13 @@ from handgrad.derivations import local_response_norm as local_response_norm
 from handgrad.derivations import log as log
 from handgrad.derivations import log_softmax as log_softmax
 from handgrad.derivations import logsigmoid as logsigmoid
+from handgrad.derivations import lp_pool as lp_pool
 from handgrad.derivations import lstm as lstm
 from handgrad.derivations import lstm_cell as lstm_cell
 from handgrad.derivations import margin_ranking_loss as margin_ranking_loss
 from handgrad.derivations import matmul as matmul
-from handgrad.derivations import max_pool2d as max_pool2d
+from handgrad.derivations import max_pool as max_pool
+from handgrad.derivations import max_unpool as max_unpool
 from handgrad.derivations import mean as mean
 from handgrad.derivations import mish as mish
 from handgrad.derivations import mse_loss as mse_loss

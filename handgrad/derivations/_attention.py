@@ -28,6 +28,16 @@ def sum_shared(dk, g):
     return xp.sum(xp.reshape(dk, (*lead, heads // g, g, rows, n)), axis=-3)
 
 
+def require_queries(q, k):
+    """q and k have features of one length."""
+    require(
+        min(q.ndim, k.ndim) >= 2 and q.shape[-1] == k.shape[-1],
+        "attention needs q (..., L, E) and k (..., S, E)",
+        f"q {tuple(q.shape)}, k {tuple(k.shape)}",
+        "make E match",
+    )
+
+
 def require_attention(q, k, v, attn_mask, dropout_mask, dropout_p, is_causal, enable_gqa):
     """q, k, v, masks and options fit each other."""
     shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
@@ -54,12 +64,6 @@ def require_attention(q, k, v, attn_mask, dropout_mask, dropout_p, is_causal, en
         "give one of the two",
     )
     require(
-        attn_mask is None or is_floating(attn_mask) or namespace(attn_mask).isdtype(attn_mask.dtype, "bool"),
-        "attn_mask must hold bools (True: take part) or floats (added)",
-        f"{getattr(attn_mask, 'dtype', None)}",
-        "convert it",
-    )
-    require(
         dropout_p == 0 or (0 < dropout_p <= 1 and dropout_mask is not None),
         "dropout_p must be in [0, 1], and dropout needs its mask",
         f"dropout_p {dropout_p}, dropout_mask {'absent' if dropout_mask is None else 'given'}",
@@ -68,7 +72,13 @@ def require_attention(q, k, v, attn_mask, dropout_mask, dropout_p, is_causal, en
 
 
 def require_mask(attn_mask, shape):
-    """The mask broadcasts to ``shape``, that of the scores."""
+    """The mask holds bools or floats, and broadcasts to ``shape``, that of the scores."""
+    require(
+        is_floating(attn_mask) or namespace(attn_mask).isdtype(attn_mask.dtype, "bool"),
+        "attn_mask must hold bools (True: take part) or floats (added)",
+        f"{attn_mask.dtype}",
+        "convert it",
+    )
     last = shape[len(shape) - attn_mask.ndim :]
     require(
         attn_mask.ndim <= len(shape) and all(m in (1, n) for m, n in zip(attn_mask.shape, last, strict=True)),

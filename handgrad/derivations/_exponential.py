@@ -12,14 +12,25 @@ from handgrad._arrays import namespace
 
 
 def curve(x, height, *, line=1.0, beta=1.0):
-    """y, with ``line`` for s and ``height`` for c."""
+    """y, with ``line`` for s and ``height`` for c: one of the two terms is 0."""
     xp = namespace(x)
     left = x <= 0
-    return xp.where(left, height * xp.expm1(xp.where(left, x, 0) / beta), line * x)
+    return _times(xp.where(left, 0, x), line) + _times(xp.expm1(_negative(xp, left, x, beta)), height)
 
 
 def slope(x, steepness, *, line=1.0, beta=1.0):
     """∂y/∂x, with ``line`` for s and ``steepness`` for c/β."""
     xp = namespace(x)
     left = x <= 0
-    return xp.where(left, steepness * xp.exp(xp.where(left, x, 0) / beta), line)
+    e = xp.exp(_negative(xp, left, x, beta))  # 1 on the right
+    return _times(e, line) if steepness == line else xp.where(left, steepness * e, line)
+
+
+def _negative(xp, left, x, beta):
+    """x/β on the left, 0 elsewhere."""
+    x = xp.where(left, x, 0)
+    return x if beta == 1 else x / beta
+
+
+def _times(x, factor):
+    return x if factor == 1 else factor * x

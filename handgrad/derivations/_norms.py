@@ -9,37 +9,47 @@ from handgrad._errors import IndexInputError, require
 from handgrad._primitives import pad, wide_sum
 
 
-def average(x, axes):
-    """The mean over ``axes``, which are kept with length 1; 0 over no elements."""
-    return namespace(x).sum(x, axis=axes, keepdims=True) / max(count(x, axes), 1)
+def average(x, axes, across=None, *, wide=False):
+    """The mean over ``axes``, which are kept with length 1; 0 over no elements.
+
+    ``wide``: float32 is summed in float64, and the mean is float64.
+    ``across``: a function that adds an array up over several processes, which hold parts of one x. The mean
+    is that of all parts.
+    """
+    xp, n = namespace(x), count(x, axes)
+    total = wide_sum(x, axes) if wide else xp.sum(x, axis=axes, keepdims=True)
+    if across is None:
+        return total / max(n, 1)
+    shape, number = total.shape, xp.full((1,), float(n), dtype=total.dtype, device=total.device)
+    both = across(xp.concat([xp.reshape(total, (-1,)), number]))  # sum and number in one message
+    return xp.reshape(both[:-1] / both[-1:], shape)
 
 
-def standardize(x, axes, eps, *, wide=False):
+def standardize(x, axes, eps, across=None, *, wide=False):
     """x̂, 1/sqrt(σ² + ε), μ and σ²; the last three keep their axes, with length 1.
 
-    Two passes: the mean, then the squares of the distances from it. ``wide``: float32 is summed in float64
-    for the mean, which then is right in its last digit.
+    Two passes: the mean, then the squares of the distances from it. ``wide``: both sums are taken in float64,
+    and μ, σ² and 1/sqrt(σ² + ε) are right in their last digits. ``across``: as in :func:`average`.
     """
-    xp = namespace(x)
-    exact = wide_sum(x, axes) / max(count(x, axes), 1) if wide else average(x, axes)
+    exact = average(x, axes, across, wide=wide)
     mean = cast(exact, x.dtype)
     distance = x - mean
     # Where the mean is large, its rounding error stands in every distance: it is their mean, and is removed.
     known = exact.dtype != x.dtype
-    rest = cast(exact - cast(mean, exact.dtype), x.dtype) if known else average(distance, axes)
+    rest = cast(exact - cast(mean, exact.dtype), x.dtype) if known else average(distance, axes, across)
     distance = distance - rest
-    var = average(distance * distance, axes)
-    rstd = 1 / xp.sqrt(var + eps)
-    return distance * rstd, rstd, mean + rest, var
+    var = average(distance * distance, axes, across, wide=wide)
+    rstd = cast(1 / namespace(x).sqrt(var + eps), x.dtype)
+    return distance * rstd, rstd, mean + rest, cast(var, x.dtype)
 
 
-def standardize_vjp(dxhat, xhat, rstd, axes):
+def standardize_vjp(dxhat, xhat, rstd, axes, across=None):
     """dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) / sqrt(σ² + ε): three ways from x to x̂, three terms.
 
     mean(x̂) is 0, so dx̂ may lose its mean first: the second mean then cancels less.
     """
-    dxhat = dxhat - average(dxhat, axes)
-    return rstd * (dxhat - xhat * average(dxhat * xhat, axes))
+    dxhat = dxhat - average(dxhat, axes, across)
+    return rstd * (dxhat - xhat * average(dxhat * xhat, axes, across))
 
 
 def affine(xhat, w, b):
@@ -67,33 +77,38 @@ def all_but_channels(x):
 
 
 def affine_vjp(dy, xhat, w, has_bias):
-    """Of y = w x̂ + b, one w and b a channel: dx̂ = w dy, dw = Σ dy x̂ and db = Σ dy."""
+    """Of y = w x̂ + b, one w and b a channel: dx̂ = w dy, dw = Σ dy x̂ (summed in float64) and db = Σ dy."""
     xp, axes = namespace(dy), all_but_channels(dy)
-    dw = None if w is None else xp.sum(dy * xhat, axis=axes)
+    dw = None if w is None else cast(xp.reshape(wide_sum(dy * xhat, axes), (dy.shape[1],)), dy.dtype)
     return dy if w is None else dy * w, dw, xp.sum(dy, axis=axes) if has_bias else None
 
 
-def channel_norm(x, running_mean, running_var, w, b, axes, *, of_input, momentum, eps):
+def channel_norm(x, running_mean, running_var, w, b, axes, *, of_input, momentum, eps, across=None):
     """Forward of batch and instance norm: ((y, running mean, running variance), residuals).
 
     μ and σ² are those of x over ``axes``, or with ``of_input`` False the running ones.
     """
-    new_mean, new_var = running_mean, running_var
-    if of_input:
-        xhat, rstd, mean, var = standardize(x, axes, eps, wide=True)
-        new_mean, new_var = _update(running_mean, running_var, mean, var, count(x, axes), momentum)
-    else:
-        rstd = 1 / namespace(x).sqrt(along_channels(running_var, x) + eps)
-        xhat = (x - along_channels(running_mean, x)) * rstd
     w, b = along_channels(w, x), along_channels(b, x)
-    return (affine(xhat, w, b), new_mean, new_var), (xhat, rstd, w, b is not None)
+    if not of_input:
+        mean = along_channels(running_mean, x)
+        rstd = 1 / namespace(x).sqrt(along_channels(running_var, x) + eps)
+        y = affine(x - mean, rstd if w is None else rstd * w, b)  # x̂ itself is not needed
+        return (y, running_mean, running_var), (x, mean, rstd, w, b is not None)
+    xhat, rstd, mean, var = standardize(x, axes, eps, across, wide=True)
+    m = count(x, axes)
+    if across is not None:
+        m = across(namespace(x).full_like(mean[:1, ...], float(m)))  # one number a channel, all the same
+    new = _update(running_mean, running_var, mean, var, m, momentum)
+    return (affine(xhat, w, b), *new), (xhat, None, rstd, w, b is not None)
 
 
-def channel_norm_vjp(dy, residuals, axes, of_input):
+def channel_norm_vjp(dy, residuals, axes, of_input, across=None):
     """Backward of batch and instance norm: gradients of x, the running statistics, w and b."""
-    xhat, rstd, w, has_bias = residuals
+    xhat, mean, rstd, w, has_bias = residuals
+    if not of_input:
+        xhat = None if w is None else (xhat - mean) * rstd  # x was kept
     dxhat, dw, db = affine_vjp(dy, xhat, w, has_bias)
-    dx = standardize_vjp(dxhat, xhat, rstd, axes) if of_input else dxhat * rstd
+    dx = standardize_vjp(dxhat, xhat, rstd, axes, across) if of_input else dxhat * rstd
     return dx, None, None, dw, db
 
 
@@ -108,7 +123,8 @@ def _update(running_mean, running_var, mean, var, m, momentum):
     mean, var = (s[0, :] if n == 1 else average(s, (0,))[0, :] for s in (mean, var))
     if running_mean is None:
         return mean, var
-    share = momentum if m and n else 0  # an empty batch has nothing to say
+    empty = isinstance(m, int) and not m * n
+    share = 0 if empty else momentum  # an empty batch has nothing to say
     return tuple(
         (1 - share) * running + share * statistic
         for running, statistic in ((running_mean, mean), (running_var, var))

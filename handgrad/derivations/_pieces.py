@@ -1,16 +1,11 @@
 """What the activations made of straight pieces share.
 
-Where such a y is x itself, give or take a constant, the gradient passes; where y is a constant it is
-blocked. PyTorch counts a corner to the constant piece, and so do all of these. The comparisons are written
-so that NaN is outside of every piece that is a constant: there y is NaN, and dy is handed on.
+Where such a y is x itself, give or take a constant, the gradient passes; where y is a constant it is blocked.
+PyTorch counts a corner to the constant piece, and so do all of these. The comparisons are written so that NaN
+is outside of every constant piece: there y is NaN, and dy is handed on.
 """
 
 from handgrad._arrays import namespace
-
-
-def between(x, low, high):
-    """Whether low ≤ x ≤ high."""
-    return (x >= low) & (x <= high)
 
 
 def beyond(x, low, high):
@@ -18,7 +13,11 @@ def beyond(x, low, high):
     return (x <= low) | (x >= high)
 
 
-def passed(dy, residuals, **_):
+def near(x, size):
+    """Whether |x| ≤ size."""
+    return namespace(x).abs(x) <= size
+
+
+def passed(dy, blocked):
     """dx = dy where the piece is a straight line of slope 1; 0 where it is a constant."""
-    (blocked,) = residuals
     return namespace(dy).where(blocked, 0, dy)

@@ -7,10 +7,11 @@ after the other, R = Σ_t b_t, and step t has the sequences 0 to b_t - 1, the lo
 
 from itertools import accumulate, pairwise
 
-from handgrad._arrays import namespace
+from handgrad._arrays import as_matrix, namespace
 from handgrad._cases import case, normal
 from handgrad._errors import require
 from handgrad._primitives import sigmoid
+from handgrad._primitives_products import add_product
 from handgrad.derivations import linear, relu, tanh
 from handgrad.derivations import sigmoid as sigmoid_layer
 
@@ -20,7 +21,7 @@ from handgrad.derivations import sigmoid as sigmoid_layer
 def blocks(x, batch_sizes):
     """The steps of a sequence, each (b_t, ...)."""
     if batch_sizes is None:
-        return [x[t, ...] for t in range(x.shape[0])]
+        return namespace(x).unstack(x, axis=0)
     ends = accumulate(batch_sizes, initial=0)
     return [x[start:stop, ...] for start, stop in pairwise(ends)]
 
@@ -139,7 +140,8 @@ def gru_input_vjp(dh, dq, of_n):
 
 def affine(x, w, b):
     """w x + b for each row."""
-    return linear.forward(x, w, b)[0]
+    y = add_product(b, as_matrix(x), w.mT)
+    return namespace(x).reshape(y, (*x.shape[:-1], w.shape[0]))
 
 
 def affine_gradients(da, dq, x, h, w_ih, w_hh, has_bias, needs):

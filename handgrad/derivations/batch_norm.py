@@ -23,6 +23,11 @@ Result.  dx = r (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) in training, the means 
 evaluation. dw = Σ dy x̂ and db = Σ dy over all axes but C. The running statistics, in and out, have
 no gradient, as in PyTorch.
 
+Several processes, each with a part of the batch (SyncBatchNorm).  ``across`` adds an array up over them. The
+M elements of a channel are then those of all parts: Σ x, Σ (x - μ)², M, and in backward Σ dx̂ and Σ dx̂ x̂ are
+added up, for x_k reaches the x̂_i of every part through μ and σ². dw and db stay the sums over one part,
+which who trains on several processes adds up for every parameter.
+
 Kinks: none (ε > 0).
 Errors: fewer than two axes, parameters not of shape (C,), one running statistic without the other,
 evaluation without them, one element for each channel in training, ε ≤ 0 in training or < 0.
@@ -44,11 +49,20 @@ from handgrad.derivations._norms import (
 
 
 def forward(
-    x, running_mean=None, running_var=None, w=None, b=None, *, training=False, momentum=0.1, eps=1e-5
+    x,
+    running_mean=None,
+    running_var=None,
+    w=None,
+    b=None,
+    *,
+    training=False,
+    momentum=0.1,
+    eps=1e-5,
+    across=None,
 ):
     require_channel_norm("batch_norm", x, running_mean, running_var, (w, b), training)
     require(
-        not training or count(x, all_but_channels(x)) != 1,
+        not training or across is not None or count(x, all_but_channels(x)) != 1,
         "Expected more than 1 value per channel when training",
         f"input size {tuple(x.shape)}",
         "give a larger batch",
@@ -59,13 +73,16 @@ def forward(
         eps,
         "give a small positive number",
     )
-    axes, options = all_but_channels(x), {"of_input": training, "momentum": momentum, "eps": eps}
+    axes, options = (
+        all_but_channels(x),
+        {"of_input": training, "momentum": momentum, "eps": eps, "across": across},
+    )
     return channel_norm(x, running_mean, running_var, w, b, axes, **options)
 
 
-def backward(dy, residuals, *, training=False, **_):
+def backward(dy, residuals, *, training=False, across=None, **_):
     dy, *_ = dy  # one for each output; the running statistics have none
-    return channel_norm_vjp(dy, residuals, all_but_channels(dy), training)
+    return channel_norm_vjp(dy, residuals, all_but_channels(dy), training, across)
 
 
 def reference(torch, x, running_mean=None, running_var=None, w=None, b=None, **options):

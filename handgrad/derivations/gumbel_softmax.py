@@ -21,7 +21,8 @@ PyTorch documentation, torch.nn.functional.gumbel_softmax.
 from handgrad._arrays import namespace, normalize_axes
 from handgrad._cases import case, normal
 from handgrad._derivation import register
-from handgrad._primitives import constant, one_hot
+from handgrad._primitives import one_hot
+from handgrad._primitives_curves import constant
 from handgrad.derivations import softmax
 from handgrad.derivations._fits import some_axis
 

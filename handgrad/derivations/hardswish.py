@@ -23,16 +23,15 @@ from handgrad.derivations import hardsigmoid
 
 
 def forward(x):
-    gate, _ = hardsigmoid.ramp(x)
+    gate, _ = hardsigmoid.forward(x)
     return x * gate, (x,)
 
 
 def backward(dy, residuals):
     (x,) = residuals
     xp = namespace(x)
-    rising = (x > -3) & (x < 3)
-    beyond = xp.where(x <= -3, 0, dy)
-    return xp.where(rising, dy * (x / 3 + 0.5), beyond)
+    right = xp.where(x <= -3, 0, dy)
+    return xp.where(xp.abs(x) < 3, dy * (x / 3 + 0.5), right)
 
 
 register(

@@ -21,6 +21,7 @@ from handgrad._arrays import as_matrix, conj, namespace
 from handgrad._cases import case, normal
 from handgrad._derivation import register
 from handgrad._errors import require
+from handgrad._primitives_fused import affine
 
 
 def forward(x, w, b=None):
@@ -30,8 +31,7 @@ def forward(x, w, b=None):
         f"x {tuple(x.shape)} and w {tuple(w.shape)}",
         "transpose w, which is (outputs, inputs)",
     )
-    y = x @ (w.mT if w.ndim == 2 else w)
-    return (y if b is None else y + b), (x, w, b is not None)
+    return affine(x, w, b), (x, w, b is not None)
 
 
 def backward(dy, residuals, needs):

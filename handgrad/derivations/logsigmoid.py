@@ -16,8 +16,8 @@ Source: PyTorch documentation, torch.nn.functional.logsigmoid.
 
 from handgrad._cases import case, exactly, normal
 from handgrad._derivation import register
-from handgrad.derivations import sigmoid
-from handgrad.derivations.softplus import log_of_one_and_exp
+from handgrad._primitives import sigmoid
+from handgrad._primitives_curves import log_of_one_and_exp
 
 
 def forward(x):
@@ -26,8 +26,7 @@ def forward(x):
 
 def backward(dy, residuals):
     (x,) = residuals
-    rest, _ = sigmoid.forward(-x)
-    return dy * rest
+    return dy * sigmoid(-x)
 
 
 register(

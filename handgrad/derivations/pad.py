@@ -26,7 +26,8 @@ from handgrad._arrays import namespace
 from handgrad._cases import case, normal
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad._primitives import copy, pad_axes, scatter_rows, take_rows
+from handgrad._primitives import add_rows, copy, pad_axes, take_rows
+from handgrad._primitives import pad as fill
 
 MODES = ("constant", "reflect", "replicate", "circular")
 
@@ -38,8 +39,7 @@ def forward(x, *, pad, mode="constant", value=None):
     else:
         y = x
         for axis, before, after in _axes(x, pad):
-            if before or after:
-                y = take_rows(y, _source(y, axis, before, after, mode), axis)
+            y = _with_copies(y, axis, before, after, mode)
     return (copy(y) if y is x else y), (tuple(x.shape),)
 
 
@@ -49,10 +49,42 @@ def backward(dy, residuals, *, pad, mode="constant", **_):
         return _resized(dy, tuple(-n for n in pad), 0)  # what was put on is cut off, and the reverse
     dx = dy
     for axis, before, after in reversed(_axes(dy, pad)):
-        if before or after:
-            n = shape[axis]
-            dx = scatter_rows(dx, _source(dx, axis, before, after, mode, n), n, axis)
+        dx = _fold_back(dx, axis, before, after, mode, shape[axis])
     return dx
+
+
+def _with_copies(x, axis, before, after, mode):
+    """x padded along one axis: looked up are only the entries put on, j < 0 and j >= n."""
+    if not before and not after:
+        return x
+    n = x.shape[axis]
+    first, last = max(-before, 0), n + min(after, 0)
+    parts = [
+        take_rows(x, _source(x, range(-before, 0), first, last, n, mode), axis) if before > 0 else None,
+        x if (first, last) == (0, n) else _part(x, axis, first, last),
+        take_rows(x, _source(x, range(n, n + after), first, last, n, mode), axis) if after > 0 else None,
+    ]
+    parts = [part for part in parts if part is not None]
+    return namespace(x).concat(parts, axis=axis) if len(parts) > 1 else parts[0]
+
+
+def _fold_back(dy, axis, before, after, mode, n):
+    """The transpose of :func:`_with_copies`: n entries, to which the gradients of their copies are added."""
+    if not before and not after:
+        return dy
+    first, last = max(-before, 0), n + min(after, 0)
+    dx = fill(_part(dy, axis, first + before, last + before), axis, first, n - last)
+    if before > 0:
+        source = _source(dy, range(-before, 0), first, last, n, mode)
+        dx = add_rows(dx, _part(dy, axis, 0, before), source, axis)
+    if after > 0:
+        source = _source(dy, range(n, n + after), first, last, n, mode)
+        dx = add_rows(dx, _part(dy, axis, last + before, last + before + after), source, axis)
+    return dx
+
+
+def _part(x, axis, start, stop):
+    return x[(*(slice(None),) * axis, slice(start, stop), ...)]
 
 
 def _resized(x, pad, value):
@@ -64,16 +96,14 @@ def _resized(x, pad, value):
     return pad_axes(x, tuple((max(before, 0), max(after, 0)) for before, after in pairs), value)
 
 
-def _source(x, axis, before, after, mode, n=None):
-    """s(j) of every j along one axis; ``n`` entries unless x has them."""
-    n = x.shape[axis] if n is None else n
+def _source(x, places, first, last, n, mode):
+    """s(j) of the ``places`` j outside an axis of n entries, of which those from first to last are kept."""
     xp = namespace(x)
-    j = xp.arange(-before, n + after, device=x.device)
+    j = xp.arange(places.start, places.stop, device=x.device)
     if mode == "reflect":
         return (n - 1) - xp.abs((n - 1) - xp.abs(j))
     if mode == "circular":
-        first, left = max(-before, 0), n - max(-before, 0) - max(-after, 0)
-        return first + (j - first) % max(left, 1)
+        return first + (j - first) % max(last - first, 1)
     return xp.clip(j, 0, n - 1)
 
 

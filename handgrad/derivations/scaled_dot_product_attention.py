@@ -6,9 +6,7 @@ attn_mask and dropout_mask broadcast to that.  The leading axes (batch, heads) b
 ᵀ exchanges the last two axes, ⊙ multiplies element by element, softmax goes along each row.
 
 Forward.
-scale       1/√E if None: where the entries of q and k are independent with mean 0 and variance 1,
-            the sum q kᵀ over E products has variance E, and s again 1.
-attn_mask   of bools: False takes the key out, s = -∞.  Of floats: added to s.
+p           as derived in attention_weights, where scale and attn_mask are explained.
 is_causal   query i sees the keys j ≤ i only: a mask of bools, and no other may be given besides.
 r           1 without dropout_mask; else dropout_mask/(1 - dropout_p), the mask (bools, True keeps)
             drawn by the caller.  With dropout_p = 1 nothing is kept, r = 0.
@@ -19,8 +17,8 @@ its mask is left out, and its y set to the constant 0.
 Chain rule.  dy is ∂L/∂y.  From the last step back to the first (⟨.⟩ is a sum over each row, along S):
     y = a v          dv = aᵀ dy,  da = dy vᵀ                    derived in matmul
     a = p ⊙ r        dp = da ⊙ r                                r is constant
-    p = softmax(s)   ds = p ⊙ (dp - ⟨dp ⊙ p⟩)                   derived in softmax
-    s = scale q kᵀ   dq = scale ds k,  dk = scale dsᵀ q         derived in matmul
+    p = softmax(s)   ds = p ⊙ (dp - ⟨dp ⊙ p⟩)                   derived in attention_weights, and so are
+    s = scale q kᵀ   dq = scale ds k,  dk = scale dsᵀ q
     s = ... + mask   dmask = ds
 A masked key has p = 0, so ds = 0: nothing flows through it.  Nor through a row masked whole, whose
 y is constant: its dy is replaced by 0.
@@ -36,19 +34,11 @@ Source: Vaswani et al. 2017, Attention is all you need, section 3.2.1; Ainslie e
 PyTorch documentation, torch.nn.functional.scaled_dot_product_attention.
 """
 
-import math
-
 from handgrad._arrays import is_floating, namespace
 from handgrad._cases import case, mask, normal
 from handgrad._derivation import register
-from handgrad.derivations import softmax
-from handgrad.derivations._attention import (
-    heads_sharing,
-    require_attention,
-    require_mask,
-    share,
-    sum_shared,
-)
+from handgrad.derivations import attention_weights
+from handgrad.derivations._attention import heads_sharing, require_attention, share, sum_shared
 
 INF = float("inf")
 
@@ -59,51 +49,41 @@ def forward(q, k, v, attn_mask=None, dropout_mask=None, *,
     xp = namespace(q)
     groups = (heads_sharing(q, k), heads_sharing(q, v)) if enable_gqa else (1, 1)
     k, v = share(k, groups[0]), share(v, groups[1])
-    s = (q * _scale(q, scale)) @ k.mT
+    blind = None  # the queries that see no key at all
     if is_causal:
-        s = xp.where(_causal(xp, s), s, -INF)
-    blind, added = None, False  # blind: the queries that see no key at all
-    if attn_mask is not None:
-        require_mask(attn_mask, tuple(s.shape))
-        added = is_floating(attn_mask)
-        if added:
-            blind = xp.all(attn_mask == -INF, axis=-1, keepdims=True)
-            s = s + xp.where(blind, 0, attn_mask)
-        else:
-            blind = ~xp.any(attn_mask, axis=-1, keepdims=True)
-            s = xp.where(attn_mask | blind, s, -INF)
-    p, _ = softmax.forward(s)
-    a = _drop(p, dropout_mask, dropout_p)
-    y = a @ v
+        attn_mask = _causal(xp, q, k)
+    elif attn_mask is not None and is_floating(attn_mask):
+        blind = xp.all(attn_mask == -INF, axis=-1, keepdims=True)
+        attn_mask = xp.where(blind, 0, attn_mask)
+    elif attn_mask is not None:
+        blind = ~xp.any(attn_mask, axis=-1, keepdims=True)
+        attn_mask = attn_mask | blind
+    p, (*_, added) = attention_weights.forward(q, k, attn_mask, scale=scale)
+    y = _drop(p, dropout_mask, dropout_p) @ v
     y = y if blind is None else xp.where(blind, 0, y)
     return y, (q, k, v, p, blind, added, dropout_mask, groups)
 
 
 def backward(dy, residuals, needs, *, dropout_p=0.0, scale=None, **_):
+    # needs: which gradients are wanted. a and da have no names, which would keep them in memory
     q, k, v, p, blind, added, dropout_mask, groups = residuals
     if blind is not None:
         dy = namespace(dy).where(blind, 0, dy)
     dq = dk = dv = dmask = None
-    # needs: which gradients are wanted. a and da have no names, which would keep them in memory
     if needs[2]:
         dv = sum_shared(_drop(p, dropout_mask, dropout_p).mT @ dy, groups[1])  # aᵀ dy
     if needs[0] or needs[1] or (added and needs[3]):
         dp = _drop(dy @ v.mT, dropout_mask, dropout_p)  # da ⊙ r
-        ds = p * (dp - namespace(dp).sum(dp * p, axis=-1, keepdims=True))
-        dq = (ds @ k) * _scale(q, scale) if needs[0] else None
-        dk = sum_shared(ds.mT @ (q * _scale(q, scale)), groups[0]) if needs[1] else None
-        dmask = ds if added else None
+        wanted = (needs[0], needs[1], added and needs[3])
+        dq, dk, dmask = attention_weights.backward(dp, (q, k, p, added), wanted, scale=scale)
+        dk = sum_shared(dk, groups[0]) if needs[1] else None
     return dq, dk, dv, dmask, None
 
 
-def _scale(q, scale):
-    return scale if scale is not None else 1 / math.sqrt(max(q.shape[-1], 1))
-
-
-def _causal(xp, s):
+def _causal(xp, q, k):
     """(L, S) of bools: query i sees key j where j <= i."""
-    queries = xp.arange(s.shape[-2], device=s.device)
-    keys = xp.arange(s.shape[-1], device=s.device)
+    queries = xp.arange(q.shape[-2], device=q.device)
+    keys = xp.arange(k.shape[-2], device=q.device)
     return keys <= queries[:, None]
 
 

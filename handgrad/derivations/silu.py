@@ -16,16 +16,16 @@ Le, Searching for Activation Functions (2017); PyTorch documentation, torch.nn.f
 from handgrad._arrays import conj
 from handgrad._cases import case, exactly, normal
 from handgrad._derivation import register
-from handgrad.derivations import sigmoid
+from handgrad._primitives import sigmoid
 
 
 def forward(x):
-    s, _ = sigmoid.forward(x)
-    return x * s, (x, s)
+    return x * sigmoid(x), (x,)
 
 
 def backward(dy, residuals):
-    x, s = residuals
+    (x,) = residuals
+    s = sigmoid(x)
     return dy * conj(s * (1 + x * (1 - s)))
 
 

@@ -17,25 +17,20 @@ Source: PyTorch documentation, torch.nn.functional.softplus.
 from handgrad._arrays import namespace
 from handgrad._cases import case, exactly, normal
 from handgrad._derivation import register
-from handgrad.derivations import sigmoid
+from handgrad._primitives import sigmoid
+from handgrad._primitives_curves import log_of_one_and_exp
 
 
 def forward(x, *, beta=1.0, threshold=20.0):
     z = beta * x
-    return namespace(x).where(z > threshold, x, log_of_one_and_exp(z) / beta), (z,)
+    return namespace(x).where(z > threshold, x, log_of_one_and_exp(z) / beta), (x,)
 
 
-def backward(dy, residuals, *, threshold=20.0, **_):
-    (z,) = residuals
-    slope, _ = sigmoid.forward(z)
+def backward(dy, residuals, *, beta=1.0, threshold=20.0):
+    (x,) = residuals
+    z = beta * x
+    slope = sigmoid(z)
     return namespace(dy).where(z > threshold, dy, dy * slope)
-
-
-def log_of_one_and_exp(z):
-    """log(1 + exp(z)), in which exp cannot overflow."""
-    xp = namespace(z)
-    left = z < 0
-    return xp.where(left, 0, z) + xp.log1p(xp.exp(xp.where(left, z, -z)))
 
 
 def fit(rng, shape):

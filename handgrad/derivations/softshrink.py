@@ -19,17 +19,18 @@ from handgrad._arrays import namespace
 from handgrad._cases import case, exactly, normal, smooth
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad.derivations._pieces import between, passed
+from handgrad.derivations._pieces import near, passed
 
 
 def forward(x, *, lambd=0.5):
     require(lambd >= 0, "lambd of softshrink must not be negative", lambd, "give 0 or a positive number")
-    xp = namespace(x)
-    blocked = between(x, -lambd, lambd)
-    return xp.where(blocked, 0, x - lambd * xp.sign(x)), (blocked,)
+    return passed(x - lambd * namespace(x).sign(x), near(x, lambd)), (x,)
 
 
-backward = passed
+def backward(dy, residuals, *, lambd=0.5):
+    (x,) = residuals
+    return passed(dy, near(x, lambd))
+
 
 register(
     forward,

@@ -19,11 +19,13 @@ from handgrad.derivations._pieces import passed
 
 
 def forward(x, *, threshold, value):
-    blocked = x <= threshold
-    return namespace(x).where(blocked, value, x), (blocked,)
+    return namespace(x).where(x <= threshold, value, x), (x,)
 
 
-backward = passed
+def backward(dy, residuals, *, threshold, **_):
+    (x,) = residuals
+    return passed(dy, x <= threshold)
+
 
 register(
     forward,

@@ -25,7 +25,7 @@ MISTAKES = {
         "dq = (ds @ k)",
     ),
     "the target's sign": ("smooth_l1_loss", "return dx, -dx", "return dx, dx"),
-    "the gradient at a wrong place": ("max_pool2d", "_flat(a), size(", "_flat(a) * 0, size("),
+    "the gradient at a wrong place": ("max_pool2d", "put_back(dy, a,", "put_back(dy, a * 0,"),
 }
 OTHERS = ("relu", "tanh", "add", "cross_entropy")
 

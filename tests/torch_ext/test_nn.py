@@ -118,6 +118,16 @@ MODULES = {
             IMAGE,
         ),
     ],
+    "RNN": [({"input_size": 3, "hidden_size": 4, "nonlinearity": "relu"}, randn(5, 2, 3))],
+    "GRU": [
+        (
+            {"input_size": 3, "hidden_size": 4, "num_layers": 2, "bidirectional": True, "dropout": 0.5},
+            randn(5, 2, 3),
+        )
+    ],
+    "RNNCell": [({"input_size": 3, "hidden_size": 4}, randn(2, 3))],
+    "GRUCell": [({"input_size": 3, "hidden_size": 4}, randn(2, 3))],
+    "LSTMCell": [({"input_size": 3, "hidden_size": 4, "bias": False}, randn(2, 3))],
 }
 CASES = [
     pytest.param(name, arguments, inputs, id=f"{name}-{i}")
@@ -207,14 +217,20 @@ def test_bfloat16(name, arguments, inputs):
     assert dtypes(ours) == dtypes(theirs)
 
 
-@pytest.mark.parametrize("name", ["ReLU", "LeakyReLU", "SiLU", "Dropout"])
+IN_PLACE = [n for n in names() if "inplace" in inspect.signature(getattr(nn, n)).parameters]
+
+
+@pytest.mark.filterwarnings("ignore:dropout[23]d")  # three axes will do here
+@pytest.mark.parametrize("name", sorted({*IN_PLACE} - {"AlphaDropout", "FeatureAlphaDropout"}))
 def test_in_place_modules(name):
-    x = torch.randn(3, 4, requires_grad=True)
+    """All but two, whose forward pass leaves the option out in PyTorch too."""
+    x = torch.randn(2, 3, 4, requires_grad=True)
+    arguments = (0.1, 20.0) if name == "Threshold" else ()
 
     def run(module):
         torch.manual_seed(0)
         v = x * 1
-        y = getattr(module, name)(inplace=True)(v)
+        y = getattr(module, name)(*arguments, inplace=True)(v)
         assert y is v
         return y, *torch.autograd.grad((y * torch.arange(4)).sum(), x)
 
@@ -279,3 +295,8 @@ def test_distributed_training(kind):
             assert_close(g, q.grad, factor=8)
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", [n for n in vars(torch_ext.nn) if n.startswith("Lazy")])
+def test_a_lazy_layer_becomes_ours(name):
+    assert getattr(torch_ext.nn, name).cls_to_become is getattr(torch_ext.nn, name.removeprefix("Lazy"))

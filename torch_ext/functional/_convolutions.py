@@ -21,6 +21,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "fold",
+    "grouped_mm",
     "linear",
     "unfold",
 ]
@@ -40,6 +41,27 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     need_tensors("bilinear", input1=input1, input2=input2, weight=weight)
     _need_one_dtype("bilinear", input1, input2, weight, bias)
     y: Tensor = apply("bilinear", input1, input2, weight, bias)
+    return y
+
+
+def grouped_mm(
+    mat_a: Tensor,
+    mat_b: Tensor,
+    *,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """``torch.nn.functional.grouped_mm``; it takes any floating dtype and any strides."""
+    need_tensors("grouped_mm", mat_a=mat_a, mat_b=mat_b)
+    _need_one_dtype("grouped_mm", mat_a, mat_b)
+    if bias is not None:
+        raise RuntimeError("grouped_mm has no bias in PyTorch either; received one; add it to the result.")
+    if out_dtype not in (None, mat_a.dtype):
+        raise RuntimeError(f"out_dtype must be that of mat_a; received {out_dtype}; cast the result.")
+    if offs is not None and offs.dtype != torch.int32:
+        raise RuntimeError(f"offs must be int32; received {offs.dtype}; convert it.")
+    y: Tensor = apply("grouped_mm", mat_a, mat_b, offs)
     return y
 
 
@@ -151,6 +173,7 @@ def conv_transpose3d(
 
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """``torch.nn.functional.conv_tbc``: time, batch, channels."""
+    need_tensors("conv_tbc", bias=bias)
     return _convolution("conv_tbc", input, weight, bias, pad=pad)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -55,10 +55,28 @@ def batch_norm(
 ) -> Tensor:
     """``torch.nn.functional.batch_norm``; ``training`` updates the running statistics in place."""
     need_tensors("batch_norm", input=input)
+    return batch_norm_across(None, input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def batch_norm_across(
+    across: Callable[[Tensor], Tensor] | None,
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """Batch norm of a batch whose parts stand in several processes; ``across`` adds up over these."""
     if input.shape == (0,):  # PyTorch takes it; as a batch of no samples and no channels
         args = running_mean, running_var, weight, bias, training, momentum, eps
-        return batch_norm(input.view(0, 0), *args).view(0)
-    statistics, options = (running_mean, running_var), {"training": training, "eps": eps}
+        return batch_norm_across(across, input.view(0, 0), *args).view(0)
+    statistics = running_mean, running_var
+    options: dict[str, Any] = {"training": training, "eps": eps}
+    if across is not None:
+        options["across"] = across
     return _channel_norm("batch_norm", input, statistics, weight, bias, training, momentum, options)
 
 

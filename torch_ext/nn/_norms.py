@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from torch_ext import functional as F  # noqa: N812 - its usual name
+from torch_ext._distributed import across
 from torch_ext.functional._common import apply
+from torch_ext.functional._norms import batch_norm_across
 
 __all__ = [
     "BatchNorm1d",
@@ -27,6 +32,7 @@ __all__ = [
     "LazyInstanceNorm3d",
     "LocalResponseNorm",
     "RMSNorm",
+    "SyncBatchNorm",
 ]
 
 
@@ -41,6 +47,10 @@ class RMSNorm(nn.RMSNorm):
 
 
 def _batch_norm(self: _BatchNorm, input: Tensor) -> Tensor:
+    return _batch_norm_across(None, self, input)
+
+
+def _batch_norm_across(across: Any, self: _BatchNorm, input: Tensor) -> Tensor:
     """Statistics of the batch in training and where none are kept; else the running ones."""
     self._check_input_dim(input)  # type: ignore[no-untyped-call]
     of_batch = self.training or (self.running_mean is None and self.running_var is None)
@@ -50,7 +60,8 @@ def _batch_norm(self: _BatchNorm, input: Tensor) -> Tensor:
         if self.momentum is None:  # the average over all batches so far
             momentum = 1.0 / float(self.num_batches_tracked)
     kept = not self.training or self.track_running_stats
-    return F.batch_norm(
+    return batch_norm_across(
+        across,
         input,
         self.running_mean if kept else None,
         self.running_var if kept else None,
@@ -72,6 +83,21 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 class BatchNorm3d(nn.BatchNorm3d):
     forward = _batch_norm
+
+
+class SyncBatchNorm(nn.SyncBatchNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        """Batch norm; in training under a process group, of the batches of all its processes as one."""
+        self._check_input_dim(input)
+        self._check_non_zero_input_channels(input)
+        if not (self.training and dist.is_available() and dist.is_initialized()):
+            return _batch_norm(self, input)
+        if input.device.type == "cpu":
+            raise ValueError(
+                "SyncBatchNorm in a process group needs its input on an accelerator, as PyTorch's own does; "
+                "received one on the CPU; move it, or use BatchNorm."
+            )
+        return _batch_norm_across(across(self.process_group or dist.group.WORLD), self, input)
 
 
 def _instance_norm(self: _InstanceNorm, input: Tensor) -> Tensor:

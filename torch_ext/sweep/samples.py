@@ -123,11 +123,12 @@ def _module_call(
         torch.manual_seed(SEED)
         a, k = copy.deepcopy((args, kwargs))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Complex modules are a new feature")
+            warnings.simplefilter("ignore")
             module = kind(*a, **k).train(training).to(dtype)
         truth = _truth(name.lower()) if side == TRUTH else None
-        called = module if truth is None else _with(name.lower(), truth, module)
-        return behind(name, called, hand=side == HAND), module
+        if truth is not None:
+            module.forward = _with(name.lower(), truth, module.forward)
+        return behind(name, module, hand=side == HAND), module
 
     return call
 

@@ -79,7 +79,18 @@ def _with_output_size(d: int) -> Any:
     return make
 
 
-FUNCTIONS: Functions = {"conv_tbc": _conv_tbc, "fold": _fold}
+def _grouped_mm(g: torch.Generator, dtype: torch.dtype) -> Iterator[Any]:
+    if dtype == torch.float64:
+        return  # PyTorch's takes no float64
+    ends = torch.tensor([8, 24], dtype=torch.int32)
+    yield (normal(g, dtype, 24, 16), normal(g, dtype, 2, 16, 32)), {"offs": ends}
+    yield (normal(g, dtype, 24, 16), normal(g, dtype, 2, 32, 16).detach().mT.requires_grad_()), {"offs": ends}
+    yield (normal(g, dtype, 2, 16, 8), normal(g, dtype, 8, 24)), {"offs": ends}
+    yield (normal(g, dtype, 16, 24), normal(g, dtype, 24, 8)), {"offs": ends}
+    yield (normal(g, dtype, 2, 8, 16), normal(g, dtype, 2, 16, 8)), {}
+
+
+FUNCTIONS: Functions = {"conv_tbc": _conv_tbc, "fold": _fold, "grouped_mm": _grouped_mm}
 MODULES: Modules = {
     "Fold": _fold_module,
     "Unfold": _unfold_module,

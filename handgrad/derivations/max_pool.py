@@ -1,14 +1,13 @@
 """y[..., i] = max_k x[..., s i + d k - p]
 
-Shapes.  x (N, C, H, W) or (C, H, W); y and indices (N, C, H', W') or (C, H', W'), where
-H' = ⌊(H + 2p - d (kH - 1) - 1)/s⌋ + 1, W' likewise; ceil_mode rounds up instead, if the last window
-still starts inside x or its left padding.
-i = (i₁, i₂) is a place in y, k = (k₁, k₂) one in the window kH x kW.  s (stride; None: the kernel),
-d (dilation) and p (padding, at most half a kernel) are one number for each axis, so that s i + d k - p
-is (s₁ i₁ + d₁ k₁ - p₁, s₂ i₂ + d₂ k₂ - p₂).  x counts as -∞ outside its range.
+Shapes.  x (N, C, *spatial) or (C, *spatial), with 1, 2 or 3 spatial axes of lengths n; y and indices
+(N, C, *out) or (C, *out), where along each axis  out = ⌊(n + 2p - d (K - 1) - 1)/s⌋ + 1  for a kernel of
+K; ceil_mode rounds up instead, if the last window still starts inside x or its left padding.
+i is a place in y and k one in the window, each one number for each axis; so are s (stride; None: the
+kernel), d (dilation) and p (padding, at most half a kernel).  x counts as -∞ outside its range.
 
 Forward.  Each sample and channel by itself: a[i] is the place in x of the largest entry of window i,
-as one number in 0 ... H W - 1, row by row (the second output, ``indices``); then y[i] = x[a[i]].
+as one number in 0 ... (product of all n) - 1, row by row (the second output, ``indices``); y[i] = x[a[i]].
 
 Chain rule.  dy is ∂L/∂y.  Where one entry of a window is larger than all others, it stays the largest
 under a small change of x: a[i] is constant there, and y[i] is a copy of one entry, so
@@ -26,50 +25,27 @@ Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep lear
 documentation, torch.nn.functional.max_pool2d.
 """
 
-from handgrad._arrays import namespace, size
 from handgrad._cases import case, distinct, exactly
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad._primitives import argmax_windows, scatter
-from handgrad.derivations._spatial import ints, output_size, random_windows, require_spatial
+from handgrad._primitives import argmax_windows
+from handgrad.derivations._pools import fit_windows, over, pick, pool_options, put_back, with_indices
+from handgrad.derivations._spatial import output_size, require_spatial
 
 
-def forward(x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
-    require_spatial(x, 2, "max_pool2d")
-    options = _options(kernel_size, stride, padding, dilation)
-    out = output_size(x.shape[-2:], *options, ceil=ceil_mode)  # (H', W')
-    _check_reach(x.shape[-2:], out, *options)
+def forward(axes, x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    require_spatial(x, axes, f"max_pool{axes}d")
+    options = pool_options(axes, kernel_size, stride, padding, dilation)
+    out = output_size(x.shape[-axes:], *options, ceil=ceil_mode)
+    _check_reach(x.shape[-axes:], out, *options)
     a = argmax_windows(x, *options, out)
-    xp = namespace(x)
-    y = xp.reshape(xp.take_along_axis(_flat(x), _flat(a), axis=-1), a.shape)
-    return (y, a), (a, tuple(x.shape))
+    return (pick(x, a, axes), a), (a, tuple(x.shape))
 
 
-def backward(dys, residuals, **_):
+def backward(axes, dys, residuals, **_):
     a, shape = residuals
     dy, _ = dys  # one for each output; indices have none
-    # zeros (..., H W), to which each dy[i] is added at a[i]
-    dx = scatter(_flat(dy), _flat(a), size(shape[-2:]))
-    return namespace(dx).reshape(dx, shape)
-
-
-def _flat(x):
-    """(..., H, W) -> (..., H W)."""
-    return namespace(x).reshape(x, (*x.shape[:-2], size(x.shape[-2:])))
-
-
-def _options(kernel, stride, padding, dilation):
-    """Kernel, stride, padding and dilation, each a pair."""
-    kernel = ints(kernel, 2, "kernel_size", 1)
-    stride = kernel if stride is None or stride == () else ints(stride, 2, "stride", 1)
-    padding = ints(padding, 2, "padding", 0)
-    require(
-        all(2 * p <= k for p, k in zip(padding, kernel, strict=True)),
-        "padding must be at most half the kernel, or a window could hold nothing but padding",
-        f"padding {padding} for kernel {kernel}",
-        "pad less",
-    )
-    return kernel, stride, padding, ints(dilation, 2, "dilation", 1)
+    return put_back(dy, a, shape, axes)
 
 
 def _check_reach(spatial, out, *options):
@@ -84,32 +60,14 @@ def _check_reach(spatial, out, *options):
         )
 
 
-def fit(rng, shape):
-    """On any picture or batch of pictures, with options that fit its size."""
-    if len(shape) not in (3, 4) or 0 in shape[-3:]:
-        return None
-    kernel, stride, padding, dilation = random_windows(rng, shape[-2:], pool=True)
-    return case(
-        "fit",
-        distinct(*shape),
-        kernel_size=kernel,
-        stride=None if rng.integers(2) else stride,
-        padding=padding,
-        dilation=dilation,
-        ceil_mode=bool(rng.integers(2)),
-    )
-
-
-register(
-    forward,
-    backward,
-    torch="torch.nn.functional.max_pool2d",
-    reference=lambda torch, x, **options: torch.nn.functional.max_pool2d(x, **options, return_indices=True),
-    outputs=("y", "indices"),
-    constant=("indices",),
-    widen=False,
-    fit=fit,
-    cases=[
+CASES = {
+    1: [
+        case("windows of 2", distinct(2, 3, 6), kernel_size=2),
+        case("unbatched, all options", distinct(3, 11), kernel_size=3, stride=2, padding=1, dilation=2,
+             ceil_mode=True),
+        case("ties", exactly([[1, 1, 0, 2, 2, 2]]), kernel_size=2, stride=1, kink=True),
+    ],
+    2: [
         case("2 x 2", distinct(2, 3, 4, 6), kernel_size=2),
         case("unbatched", distinct(3, 5, 6), kernel_size=(2, 3)),
         case("overlapping", distinct(2, 2, 5, 6), kernel_size=3, stride=1),
@@ -127,4 +85,26 @@ register(
         case("NaN", exactly([[[1.0, float("nan"), 2.0], [float("nan"), 0.0, 3.0]]]),
              kernel_size=2, stride=1, kink=True),
     ],
-)  # fmt: skip
+    3: [
+        case("windows of 2", distinct(2, 2, 4, 2, 4), kernel_size=2),
+        case("all options", distinct(1, 2, 5, 6, 7), kernel_size=(2, 3, 2), stride=(1, 2, 3),
+             padding=(0, 1, 1), dilation=(2, 1, 2), ceil_mode=True),
+        case("ties, unbatched", exactly([[[[1, 1], [1, 1]], [[1, 2], [2, 0]]]]),
+             kernel_size=(1, 2, 2), kink=True),
+    ],
+}  # fmt: skip
+
+
+for n, cases in CASES.items():
+    register(
+        over(n, forward),
+        over(n, backward),
+        name=f"max_pool{n}d",
+        torch=f"torch.nn.functional.max_pool{n}d",
+        reference=with_indices(f"max_pool{n}d"),
+        outputs=("y", "indices"),
+        constant=("indices",),
+        widen=False,
+        fit=fit_windows(n),
+        cases=cases,
+    )
