@@ -1,7 +1,7 @@
 """y = A x along each spatial axis, A the interpolation matrix of its mode
 
 Shapes.  x (N, C, *spatial), y (N, C, *out); size is out, or out = ⌊n f⌋ for a scale_factor f of each axis of
-length n.  Below one axis: x_j with j < n, y_i with i < m; r is its step, the distance in x between entries of y.
+length n.  Below one axis: x_j with j < n, y_i with i < m; r is its step, from one y to the next counted in x.
 
 Forward.  y_i = Σ_j A_ij x_j, axis by axis, with few j for each i: those near the place p of y_i in x.
     r = n/m, or 1/f where a scale_factor was given; align_corners: r = (n - 1)/(m - 1)
