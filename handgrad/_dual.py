@@ -277,6 +277,12 @@ class DualNamespace:
         y = self._xp.where(condition, primal(a), primal(b))
         return _dual(y, self._xp.where(condition, _tangent(a, like), _tangent(b, like)))
 
+    def unstack(self, x: Any, *, axis: int = 0) -> Any:
+        f = self._xp.unstack
+        if not isinstance(x, Dual):
+            return f(x, axis=axis)
+        return tuple(map(Dual, f(x.p, axis=axis), f(x.t, axis=axis)))
+
     def astype(self, x: Any, dtype: Any, **kwargs: Any) -> Any:
         f = self._xp.astype
         if not isinstance(x, Dual):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from handgrad._arrays import Array, Shape, is_floating, library, namespace, real, size
-from handgrad._dual import bilinear, elementwise, linear, primal
+from handgrad._dual import elementwise, linear, primal
 from handgrad._errors import require
 
 Ints = tuple[int, ...]
@@ -240,119 +240,6 @@ def _tap(offset: Ints, out: Shape, stride: Ints, dilation: Ints) -> tuple[Any, .
 def _own(xp: Any, name: str) -> Any:
     """PyTorch's own operator for a primitive, which torch_ext puts into the namespace of tensors."""
     return getattr(xp, name, None) if library(xp) == "torch" else None
-
-
-# --- correlation and its two transposes -------------------------------------------------
-#
-# x (N, C, *spatial), w (O, C/groups, *kernel), y (N, O, *out) with any number of spatial axes:
-#     y[n, o, i] = Σ_c Σ_k w[o, c, k] x[n, c, stride i + dilation k - padding]
-# c runs over the channels of the group of o; x is 0 outside. ⟨y, correlate(x, w)⟩ is trilinear
-# in y, x and w: leaving out any one of the three gives a primitive.
-
-
-def correlate(
-    x: Array, w: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int, *, b: Array | None = None
-) -> Array:
-    """x, w -> y: (N, C, *spatial) and (O, C/groups, *kernel) -> (N, O, *out); b (O,) is added."""
-    return _plus(_correlate, x, w, b, stride, padding, dilation, groups)
-
-
-@bilinear
-def _correlate(
-    x: Array, w: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int, *, b: Array | None = None
-) -> Array:
-    xp = namespace(x)
-    if own := _own(xp, "correlate"):
-        return own(x, w, stride, padding, dilation, groups, b)
-    u, out = _columns(x, tuple(w.shape[2:]), stride, padding, dilation, groups)
-    y = xp.reshape(w, (groups, w.shape[0] // groups, size(w.shape[1:]))) @ u
-    return xp.reshape(y, (x.shape[0], w.shape[0], *out))
-
-
-def correlate_to_input(
-    y: Array,
-    w: Array,
-    spatial: Shape,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-    *,
-    b: Array | None = None,
-) -> Array:
-    """y, w -> x, the transpose of :func:`correlate` in x: (N, O, *out) -> (N, C, *spatial); plus b (C,)."""
-    return _plus(_correlate_to_input, y, w, b, spatial, stride, padding, dilation, groups)
-
-
-@bilinear
-def _correlate_to_input(
-    y: Array,
-    w: Array,
-    spatial: Shape,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-    *,
-    b: Array | None = None,
-) -> Array:
-    xp = namespace(y)
-    if own := _own(xp, "correlate_to_input"):
-        return own(y, w, spatial, stride, padding, dilation, groups, b)
-    n, d = y.shape[0], len(spatial)
-    kernel, out = w.shape[2:], y.shape[2:]
-    taps = xp.reshape(w, (groups, w.shape[0] // groups, size(w.shape[1:]))).mT
-    u = taps @ xp.reshape(y, (n, groups, w.shape[0] // groups, size(out)))
-    u = xp.reshape(u, (n, w.shape[1] * groups, *kernel, *out))
-    u = xp.permute_dims(u, (0, 1, *range(2 + d, 2 + 2 * d), *range(2, 2 + d)))
-    padded = tuple(m + 2 * p for m, p in zip(spatial, padding, strict=True))
-    x = overlap_add(u, padded, stride, dilation)
-    return x[(..., *(slice(p, p + m) for m, p in zip(spatial, padding, strict=True)))]
-
-
-def _plus(f: Any, a: Array, w: Array, b: Array | None, *options: Any) -> Array:
-    """f(a, w) + b, b one number a channel: PyTorch's own adds it before it rounds to 16 bits."""
-    if b is None:
-        return f(a, w, *options)
-    if library(namespace(a)) == "torch" and all(primal(v) is v for v in (a, w, b)):
-        return f(a, w, *options, b=b)
-    return f(a, w, *options) + namespace(b).reshape(b, (-1, *(1,) * (w.ndim - 2)))
-
-
-@bilinear
-def correlate_to_weight(
-    x: Array, y: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
-) -> Array:
-    """x, y -> w, the transpose of :func:`correlate` in w: -> (O, C/groups, *kernel).
-
-    A matrix product of the windows of x with y in every library: a correlation whose kernel is as
-    large as the picture is what no library does fast. Samples go a few at a time, since the
-    windows take prod(kernel) times the memory of x, and are multiplied faster while in the cache.
-    """
-    xp = namespace(x)
-    n, o = y.shape[:2]
-    step = max(1, -(-n // 8), _AT_ONCE // max(1, size(y.shape[2:]) * size(kernel) * x.shape[1]))
-    w: Any = 0
-    for first in range(0, max(n, 1), step):
-        xs, ys = (x, y) if step >= n else (x[first : first + step, ...], y[first : first + step, ...])
-        u, out = _columns(xs, kernel, stride, padding, dilation, groups)
-        w = w + xp.sum(u @ xp.reshape(ys, (*u.shape[:2], o // groups, size(out))).mT, axis=0)
-    return xp.reshape(w.mT, (o, x.shape[1] // groups, *kernel))
-
-
-_AT_ONCE = 2**19  # numbers: 2 MiB in float32, about the cache of one core
-
-
-def _columns(
-    x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
-) -> tuple[Array, Shape]:
-    """All windows of x as columns of matrices, (N, groups, C/groups prod(kernel), prod(out)), and out."""
-    xp = namespace(x)
-    d = len(kernel)
-    u = windows(pad_axes(x, tuple((p, p) for p in padding)), kernel, stride, dilation)
-    out = tuple(u.shape[2 : 2 + d])
-    u = xp.permute_dims(u, (0, 1, *range(2 + d, 2 + 2 * d), *range(2, 2 + d)))
-    return xp.reshape(u, (x.shape[0], groups, x.shape[1] // groups * size(kernel), size(out))), out
 
 
 # --- maxima of windows ------------------------------------------------------------------

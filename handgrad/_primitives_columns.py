@@ -12,8 +12,9 @@ from handgrad._primitives import Ints, _own, overlap_add, pad, pad_axes, windows
 def columns(x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Array:
     """All windows of x (N, C, *spatial) as columns: (N, C prod(kernel), prod(out)). x is 0 outside."""
     xp = namespace(x)
-    if own := _own(xp, "columns"):
-        return own(x, kernel, stride, padding, dilation)
+    own = _own(xp, "columns")
+    if own and (found := own(x, kernel, stride, padding, dilation)) is not None:
+        return found
     d = len(kernel)
     u = windows(pad_axes(x, tuple((p, p) for p in padding)), kernel, stride, dilation)
     out = tuple(u.shape[2 : 2 + d])
@@ -27,7 +28,7 @@ def add_columns(
 ) -> Array:
     """The transpose of :func:`columns`: (N, C prod(kernel), prod(out)) -> (N, C, *spatial)."""
     xp = namespace(u)
-    if own := _own(xp, "add_columns"):
+    if len(kernel) == 2 and (own := _own(xp, "add_columns")):
         return own(u, spatial, kernel, stride, padding, dilation)
     d = len(kernel)
     channels = u.shape[1] // size(kernel)

@@ -11,19 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torch_ext  # noqa: F401 - gives tensors their namespace
-from handgrad import _primitives
+from handgrad import _primitives_correlations
 from handgrad._arrays import namespace
 from handgrad._dual import Dual
 from handgrad._primitives import (
     argmax_windows,
-    correlate,
-    correlate_to_input,
-    correlate_to_weight,
     overlap_add,
     pad_axes,
     scatter,
     windows,
 )
+from handgrad._primitives_correlations import correlate, correlate_to_input, correlate_to_weight
 
 EPS = np.finfo(np.float64).eps
 LIBRARIES = ["numpy", "strict", "torch"]
@@ -191,7 +189,7 @@ def test_weights_come_out_the_same_a_few_samples_at_a_time(library, monkeypatch)
     whole = correlate_to_weight(x, y, layout.kernel, *layout.how)
     size = correlate_to_weight(abs(x), abs(y), layout.kernel, *layout.how)
     samples = 4 * math.prod((*layout.kernel, *layout.out)) * layout.channels
-    monkeypatch.setattr(_primitives, "_AT_ONCE", samples)  # 4, 4, 4, 4, 4 and 1
+    monkeypatch.setattr(_primitives_correlations, "_AT_ONCE", samples)  # 4, 4, 4, 4, 4 and 1
     assert_close(correlate_to_weight(x, y, layout.kernel, *layout.how), whole, size, layout.terms)
 
 
@@ -264,7 +262,7 @@ def test_padding_has_tangent_zero(library, value):
 
 def test_the_gradient_of_weights_adds_up_over_all_chunks_of_samples(monkeypatch):
     """Samples go a few at a time: none may be left out, the last and shorter chunk included."""
-    monkeypatch.setattr(_primitives, "_AT_ONCE", 1)
+    monkeypatch.setattr(_primitives_correlations, "_AT_ONCE", 1)
     g = torch.Generator().manual_seed(0)
     x = torch.randn(17, 2, 6, 5, generator=g, dtype=torch.float64)
     w = torch.randn(3, 2, 2, 3, generator=g, dtype=torch.float64, requires_grad=True)

@@ -214,6 +214,11 @@ def stack(arrays: Any, *, axis: int = 0) -> Tensor:
     return torch.stack(tuple(arrays), dim=axis)
 
 
+def unstack(x: Tensor, *, axis: int = 0) -> tuple[Tensor, ...]:
+    """``torch.unbind``."""
+    return torch.unbind(x, axis)
+
+
 def take_along_axis(x: Tensor, index: Tensor, *, axis: int = -1) -> Tensor:
     """``torch.gather``."""
     return torch.gather(x, axis, index)
@@ -371,8 +376,13 @@ def argmax_rows(rows: Tensor, group: Tensor, n: int) -> Tensor:
     return torch.where(first < m, first, -1)
 
 
-def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
-    """``torch.nn.functional.unfold``."""
+def columns(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor | None:
+    """``torch.nn.functional.unfold`` under a transform; elsewhere windows of the tensor itself are faster.
+
+    Their own derivative, ``unfold_backward``, is what PyTorch's vmap has no rule for.
+    """
+    if len(kernel) != 2 or not torch._C._are_functorch_transforms_active():
+        return None
     return F.unfold(x, kernel, dilation, padding, stride)
 
 

@@ -44,7 +44,8 @@ import warnings
 from handgrad._arrays import conj, namespace
 from handgrad._cases import case, normal
 from handgrad._errors import require
-from handgrad._primitives import correlate, correlate_to_input, correlate_to_weight, pad_axes
+from handgrad._primitives import pad_axes
+from handgrad._primitives_correlations import correlate, correlate_to_input, correlate_to_weight
 from handgrad.derivations._spatial import (
     batched,
     convolution_options,

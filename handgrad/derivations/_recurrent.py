@@ -21,7 +21,7 @@ from handgrad.derivations import sigmoid as sigmoid_layer
 def blocks(x, batch_sizes):
     """The steps of a sequence, each (b_t, ...)."""
     if batch_sizes is None:
-        return [x[t, ...] for t in range(x.shape[0])]
+        return namespace(x).unstack(x, axis=0)
     ends = accumulate(batch_sizes, initial=0)
     return [x[start:stop, ...] for start, stop in pairwise(ends)]
 

@@ -126,10 +126,17 @@ def _random_slopes(x: Tensor, lower: float, upper: float) -> Tensor:
     """Uniform where x ≤ 0, and 1 elsewhere: PyTorch draws no number there."""
     with torch.no_grad():
         slopes = torch.empty_like(x)
-        if torch._C._are_functorch_transforms_active():  # the operator below has no rule for vmap
+        if (
+            torch._C._are_functorch_transforms_active() and _mapped()
+        ):  # the operator below has no rule for vmap
             return torch.where(x <= 0, slopes.uniform_(lower, upper), 1)
         torch.ops.aten.rrelu_with_noise(x.detach(), slopes, lower, upper, True)
         return slopes
+
+
+def _mapped() -> bool:
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return any(i.key() == torch._C._functorch.TransformType.Vmap for i in stack)
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -62,6 +63,12 @@ def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str)
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
     return ("none", "mean", "sum")[_reduction.get_enum(reduction)]
+
+
+def advise(text: str, stacklevel: int = 1) -> None:
+    """Warn the caller of the function that calls this; compilers trace no warnings."""
+    if not torch.compiler.is_compiling():
+        warnings.warn(text, stacklevel=stacklevel + 2)
 
 
 # --- results ----------------------------------------------------------------------------

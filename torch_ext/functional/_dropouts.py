@@ -5,13 +5,12 @@ They differ in the mask alone: an entry for each element, or for each channel.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from torch_ext.functional._common import apply, in_place, need_tensors
+from torch_ext.functional._common import advise, apply, in_place, need_tensors
 
 __all__ = [
     "alpha_dropout",
@@ -46,9 +45,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     """``torch.nn.functional.dropout2d``: whole channels, of (N, C, H, W); three axes are (N, C, L)."""
     keeps_all = _keeps_all("dropout2d", input, p, training)
     if input.ndim == 3:
-        warnings.warn(
-            "dropout2d takes three axes as (N, C, L), as PyTorch does; use dropout1d for that.", stacklevel=2
-        )
+        advise("dropout2d takes three axes as (N, C, L), as PyTorch does; use dropout1d for that.")
     elif input.ndim != 4:
         _warn_of_shape("dropout2d", "(N, C, H, W)", input)
     if keeps_all:
@@ -96,9 +93,9 @@ def _keeps_all(name: str, x: Tensor, p: float, training: bool) -> bool:
 
 
 def _warn_of_shape(name: str, shapes: str, x: Tensor) -> None:
-    warnings.warn(
+    advise(
         f"{name} is for {shapes}, and PyTorch will refuse other shapes; received {x.ndim} axes; use dropout.",
-        stacklevel=3,
+        stacklevel=2,
     )
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
 from handgrad import _primitives
-from torch_ext.functional._common import apply, need_floats, need_tensors
+from torch_ext.functional._common import advise, apply, need_floats, need_tensors
 
 __all__ = [
     "gumbel_softmax",
@@ -53,7 +51,7 @@ def gumbel_softmax(
             f"gumbel_softmax needs floating-point logits; received {logits.dtype}; convert them first."
         )
     if eps != 1e-10:
-        warnings.warn("eps of gumbel_softmax is deprecated and has no effect; leave it out.", stacklevel=2)
+        advise("eps of gumbel_softmax is deprecated and has no effect; leave it out.")
     with torch.no_grad():
         drawn = torch.empty_like(logits, memory_format=torch.legacy_contiguous_format).exponential_()
         noise = -drawn.log()
@@ -91,7 +89,7 @@ def _softmax(name: str, x: Tensor, dim: int | None, stacklevel: int, dtype: torc
     x = x if dtype is None else x.to(dtype)
     need_floats(name, input=x)
     if dim is None:
-        warnings.warn(f"{name} without dim is deprecated; give the axis as dim.", stacklevel=stacklevel)
+        advise(f"{name} without dim is deprecated; give the axis as dim.", stacklevel - 1)
         dim = 0 if x.ndim in (0, 1, 3) else 1
     y: Tensor = apply(name, x, dim=dim)
     return y

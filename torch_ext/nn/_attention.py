@@ -82,21 +82,22 @@ def _of_ours(init: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(init)
     def construct(self: nn.Module, *args: Any, **kwargs: Any) -> None:
-        from torch_ext.swapping.classes import choose  # it imports this package
+        from torch_ext import nn as ours  # by then it has all classes
 
-        given = [_taken(a) for a in args]
-        named = {k: _taken(a) for k, a in kwargs.items()}
-        init(self, *given, **named)
-        theirs = {m for a in (*given, *named.values()) if isinstance(a, nn.Module) for m in a.modules()}
+        args, kwargs = tuple(map(_taken, args)), {k: _taken(v) for k, v in kwargs.items()}
+        init(self, *args, **kwargs)
+        given = [a for a in (*args, *kwargs.values()) if isinstance(a, nn.Module)]
+        theirs = {part for module in given for part in module.modules()}
         for part in self.modules():
-            if part not in theirs and (ours := choose(part).to):
-                object.__setattr__(part, "__class__", ours)
+            name = type(part).__name__
+            if part not in theirs and type(part) is getattr(nn, name, None):
+                object.__setattr__(part, "__class__", getattr(ours, name, type(part)))
 
     return construct
 
 
 def _taken(argument: Any) -> Any:
-    from torch_ext.swapping import swap
+    from torch_ext.swapping import swap  # it imports this package
 
     return swap(argument).model if isinstance(argument, nn.Module) else argument
 

@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from handgrad.report import write_atomically
 from torch_ext.sweep.run import select
-from torch_ext.sweep.samples import HAND, NATIVE, SEED, Entry, Sample, entries
+from torch_ext.sweep.samples import HAND, SEED, TRUTH, Entry, Sample, entries
 from torch_ext.sweep.transforms import SECOND_OPINIONS, TRANSFORMS, Function, NotApplicable, copies
 
 COLUMNS = [*TRANSFORMS, "copies"]
@@ -101,7 +101,7 @@ def _cell(sample: Sample, column: str) -> str:
         return _copies(sample)
     transform = TRANSFORMS[column]
     try:
-        native: Any = _run(sample, NATIVE, transform)
+        native: Any = _run(sample, TRUTH, transform)
     except NotApplicable:
         return "-"
     except Exception as error:
@@ -116,7 +116,7 @@ def _cell(sample: Sample, column: str) -> str:
         return "ours alone"
     cell = _compared(hand, native, column)
     if cell != "yes" and column in SECOND_OPINIONS:
-        other = _run(sample, NATIVE, SECOND_OPINIONS[column])
+        other = _run(sample, TRUTH, SECOND_OPINIONS[column])
         return "PyTorch's own wrong" if _compared(hand, other, column, DIFFERENCES) == "yes" else cell
     return cell
 

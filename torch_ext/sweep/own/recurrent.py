@@ -35,7 +35,7 @@ def _layers(g: torch.Generator, dtype: torch.dtype, cells: bool) -> Make:
     yield (3, 4), {"num_layers": 2, "dropout": 1.0}, (normal(g, dtype, *x),)
     yield (3, 4), {}, (normal(g, dtype, 1, 1, 3),)
     yield (3, 4), {}, (normal(g, dtype, 2, 0, 3),)
-    yield (3, 4), {}, (normal(g, dtype, 40, 2, 3),)
+    yield (3, 4), {}, (normal(g, dtype, 12, 2, 3),)
     yield (3, 4), {}, (_packed(g, dtype, 3, 5, 1, 5), states(1, 4))
     yield (3, 4), {**several, "bidirectional": True}, (_packed(g, dtype, 2, 4, 3), states(6, 3))
     yield (3, 4), {"bias": False, "bidirectional": True}, (_packed(g, dtype, 1, 3),)
