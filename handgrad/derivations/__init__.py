@@ -66,6 +66,7 @@ from handgrad.derivations import hardtanh as hardtanh
 from handgrad.derivations import hinge_embedding_loss as hinge_embedding_loss
 from handgrad.derivations import huber_loss as huber_loss
 from handgrad.derivations import instance_norm as instance_norm
+from handgrad.derivations import interpolate as interpolate
 from handgrad.derivations import kl_div as kl_div
 from handgrad.derivations import l1_loss as l1_loss
 from handgrad.derivations import layer_norm as layer_norm

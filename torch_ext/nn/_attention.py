@@ -36,6 +36,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        _refuse_nested(query, key, value)
         batch_first = self.batch_first and query.ndim == 3
         if batch_first:
             query, key, value = _transposed(query, key, value)
@@ -67,6 +68,15 @@ class MultiheadAttention(nn.MultiheadAttention):
         return (y.transpose(0, 1) if batch_first else y), weights
 
 
+def _refuse_nested(*inputs: Tensor) -> None:
+    """PyTorch takes them on its fast path only, and raises the same elsewhere."""
+    if any(x.is_nested for x in inputs):
+        raise AssertionError(
+            "attention and transformers take tensors and a key_padding_mask; received a nested tensor; pad it "
+            "by its to_padded_tensor."
+        )
+
+
 def _transposed(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Batch second. What is the same tensor stays the same, so that it is projected once."""
     q = query.transpose(0, 1)
@@ -82,21 +92,22 @@ def _of_ours(init: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(init)
     def construct(self: nn.Module, *args: Any, **kwargs: Any) -> None:
-        from torch_ext.swapping.classes import choose  # it imports this package
+        from torch_ext import nn as ours  # by then it has all classes
 
-        given = [_taken(a) for a in args]
-        named = {k: _taken(a) for k, a in kwargs.items()}
-        init(self, *given, **named)
-        theirs = {m for a in (*given, *named.values()) if isinstance(a, nn.Module) for m in a.modules()}
+        args, kwargs = tuple(map(_taken, args)), {k: _taken(v) for k, v in kwargs.items()}
+        init(self, *args, **kwargs)
+        given = [a for a in (*args, *kwargs.values()) if isinstance(a, nn.Module)]
+        theirs = {part for module in given for part in module.modules()}
         for part in self.modules():
-            if part not in theirs and (ours := choose(part).to):
-                object.__setattr__(part, "__class__", ours)
+            name = type(part).__name__
+            if part not in theirs and type(part) is getattr(nn, name, None):
+                object.__setattr__(part, "__class__", getattr(ours, name, type(part)))
 
     return construct
 
 
 def _taken(argument: Any) -> Any:
-    from torch_ext.swapping import swap
+    from torch_ext.swapping import swap  # it imports this package
 
     return swap(argument).model if isinstance(argument, nn.Module) else argument
 
@@ -123,6 +134,7 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Tensor:
+        _refuse_nested(src)
         x, masks = src, (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
             x = F.add(x, self._sa_block(self.norm1(x), *masks))

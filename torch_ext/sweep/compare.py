@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from handgrad.checking import allowed, computational_noise, precision, yardsticks
@@ -84,8 +83,6 @@ def run(
             module.options = None
     flat = [_own(v, numbers, first) if isinstance(v, Tensor) else v for v in flat]
     if module is not None:
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
-            module._infer_parameters(module, tree_unflatten(flat, spec)[0])  # as its first call does
         if widen:
             module.double()
         with torch.no_grad():

@@ -116,8 +116,15 @@ def _with(name: str, function: Callable[..., Any], f: Callable[..., Any]) -> Cal
 
 
 def _module_call(
-    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool, dtype: torch.dtype
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    training: bool,
+    dtype: torch.dtype,
+    inputs: tuple[Any, ...],
 ) -> Any:
+    """``inputs``: what the module is called on, from which a lazy one takes its shapes."""
+
     def call(side: str) -> tuple[Callable[..., Any], nn.Module]:
         kind = getattr(torch_ext.nn if side == HAND else nn, name)
         torch.manual_seed(SEED)
@@ -125,6 +132,9 @@ def _module_call(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = kind(*a, **k).train(training).to(dtype)
+        infer = getattr(module, "_infer_parameters", None)
+        if infer is not None:
+            infer(module, inputs)  # as the first call of a lazy module does
         truth = _truth(name.lower()) if side == TRUTH else None
         if truth is not None:
             module.forward = _with(name.lower(), truth, module.forward)
@@ -215,7 +225,7 @@ def _module_samples(info: Any, base: str) -> Callable[[torch.dtype], list[Sample
                 if f is None:
                     continue
                 label = f"{i} {'train' if training else 'eval'} {s.desc}: {base}({_words(c.args, c.kwargs)})"
-                call = _module_call(base, tuple(c.args), dict(c.kwargs), training, dtype)
+                call = _module_call(base, tuple(c.args), dict(c.kwargs), training, dtype, tuple(f.args))
                 found.append(
                     Sample(
                         f"nn.{base}",
@@ -292,7 +302,7 @@ def _own_modules(base: str, name: str, make: Any) -> Callable[[torch.dtype], lis
             Sample(
                 name,
                 f"{i} {'train' if training else 'eval'} {base}({_words(a, k)}) on {_words(args, {})}",
-                _module_call(base, a, k, training, dtype),
+                _module_call(base, a, k, training, dtype, args),
                 (args, {}),
             )
             for i, (a, k, args) in enumerate(make(g, dtype))
