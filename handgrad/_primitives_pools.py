@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._arrays import Array, Shape, library, namespace, size
+from handgrad._arrays import Array, Shape, cast, library, namespace, size
 from handgrad._dual import linear, primal
 from handgrad._primitives import Ints, _own, one_hot, pad, pad_axes, windows
 
@@ -239,3 +239,31 @@ def scatter_axis(updates: Array, index: Array, n: int, axis: int) -> Array:
         return out
     matrix = one_hot(index, n, updates.dtype)
     return xp.moveaxis(xp.moveaxis(updates, axis, -1) @ matrix, -1, axis)
+
+
+@linear
+def resample(
+    x: Array, tables: Any, out: Shape, factors: Any, mode: str, corners: bool, antialias: bool
+) -> Array:
+    """Interpolation: y[i] = Σ_t weight[i, t] x[index[i, t]] along each axis but the first two.
+
+    ``tables()`` holds (index, weight) of each axis. The rest says the same in PyTorch's words: the sizes,
+    scale factors (or None), mode, align_corners, antialias. (PyTorch 2.13 reads the wrong entries where it
+    is to antialias to a width of 1, so there its own operators are not used.)
+    """
+    if not antialias and (own := _own(namespace(x), "resample")):
+        return own(x, out, factors, mode, corners)
+    for axis, (index, weight) in enumerate(tables(), 2):
+        x = _resample_axis(x, index, weight, axis)
+    return x
+
+
+def _resample_axis(x: Array, index: Array, weight: Array | None, axis: int) -> Array:
+    xp = namespace(x)
+    total: Any = 0
+    for t in range(index.shape[1]):
+        entry = xp.take(x, index[:, t], axis=axis)
+        total = total + (
+            entry if weight is None else entry * _shaped(cast(weight[:, t], x.dtype), axis, x.ndim)
+        )
+    return total

@@ -345,6 +345,17 @@ def argmax_adaptive(x: Tensor, out: Ints) -> Tensor:
     return pool(x, out, return_indices=True)[1]
 
 
+def resample(
+    x: Tensor, out: Ints, factors: tuple[float | None, ...], mode: str, corners: builtins.bool
+) -> Tensor:
+    """``torch.nn.functional.interpolate``, its own operator for each mode."""
+    exact = mode == "nearest-exact"
+    name = f"_upsample_nearest_exact{len(out)}d" if exact else f"upsample_{mode}{len(out)}d"
+    align = () if mode.startswith("nearest") else (corners,)
+    y: Tensor = getattr(torch.ops.aten, name).default(x, out, *align, *factors)
+    return y
+
+
 def argmax_fractional(x: Tensor, u: Tensor, kernel: Ints, out: Ints) -> Tensor:
     """The indices of ``torch.nn.functional.fractional_max_pool2d`` and ``fractional_max_pool3d``."""
     nn = torch._C._nn

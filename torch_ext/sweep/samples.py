@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.lazy import LazyModuleMixin
 
 import torch_ext
 from handgrad import registry
@@ -149,9 +148,10 @@ def _module_call(
         a, k = copy.deepcopy((args, kwargs))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module: Any = kind(*a, **k).train(training).to(dtype)
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
-            module._infer_parameters(module, inputs)  # as its first call does
+            module = kind(*a, **k).train(training).to(dtype)
+        infer = getattr(module, "_infer_parameters", None)
+        if infer is not None:
+            infer(module, inputs)  # as the first call of a lazy module does
         truth = _truth(name.lower()) if side == TRUTH else None
         if truth is not None:
             module.forward = _with(name.lower(), truth, module.forward)
