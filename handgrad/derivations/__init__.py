@@ -89,10 +89,9 @@ from handgrad.derivations import lstm_cell as lstm_cell
 from handgrad.derivations import margin_ranking_loss as margin_ranking_loss
 from handgrad.derivations import masked_fill as masked_fill
 from handgrad.derivations import matmul as matmul
-from handgrad.derivations import max_pool2d as max_pool2d
-from handgrad.derivations import maximum as maximum
 from handgrad.derivations import max_pool as max_pool
 from handgrad.derivations import max_unpool as max_unpool
+from handgrad.derivations import maximum as maximum
 from handgrad.derivations import mean as mean
 from handgrad.derivations import mish as mish
 from handgrad.derivations import mse_loss as mse_loss
