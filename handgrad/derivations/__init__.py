@@ -18,6 +18,7 @@ the same way every formula of a complex layer conjugates its factors.
 """
 
 from handgrad.derivations import adaptive_avg_pool as adaptive_avg_pool
+from handgrad.derivations import adaptive_log_softmax_with_loss as adaptive_log_softmax_with_loss
 from handgrad.derivations import adaptive_max_pool as adaptive_max_pool
 from handgrad.derivations import add as add
 from handgrad.derivations import alpha_dropout as alpha_dropout
@@ -71,6 +72,7 @@ from handgrad.derivations import l1_loss as l1_loss
 from handgrad.derivations import layer_norm as layer_norm
 from handgrad.derivations import leaky_relu as leaky_relu
 from handgrad.derivations import linear as linear
+from handgrad.derivations import linear_cross_entropy as linear_cross_entropy
 from handgrad.derivations import local_response_norm as local_response_norm
 from handgrad.derivations import log as log
 from handgrad.derivations import log_softmax as log_softmax
