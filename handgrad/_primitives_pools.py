@@ -267,3 +267,9 @@ def _resample_axis(x: Array, index: Array, weight: Array | None, axis: int) -> A
             entry if weight is None else entry * _shaped(cast(weight[:, t], x.dtype), axis, x.ndim)
         )
     return total
+
+
+def sample_grid(x: Array, grid: Array, mode: str, padding_mode: str, align_corners: bool) -> Array | None:
+    """The library's own operator for ``grid_sample`` where it has one, and the arrays are no dual numbers."""
+    own = _own(namespace(x), "sample_grid") if primal(x) is x and primal(grid) is grid else None
+    return own(x, grid, mode, padding_mode, align_corners) if own else None

@@ -356,6 +356,19 @@ def resample(
     return y
 
 
+def sample_grid(
+    x: Tensor, grid: Tensor, mode: str, padding_mode: str, align_corners: builtins.bool
+) -> Tensor | None:
+    """``torch.nn.functional.grid_sample``; None where a transform may want derivatives that it lacks."""
+    if torch._C._are_functorch_transforms_active():
+        return None
+    how = (
+        ("bilinear", "nearest", "bicubic").index(mode),
+        ("zeros", "border", "reflection").index(padding_mode),
+    )
+    return torch.grid_sampler(x, grid, *how, align_corners)
+
+
 def argmax_fractional(x: Tensor, u: Tensor, kernel: Ints, out: Ints) -> Tensor:
     """The indices of ``torch.nn.functional.fractional_max_pool2d`` and ``fractional_max_pool3d``."""
     nn = torch._C._nn
