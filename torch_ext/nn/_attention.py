@@ -72,8 +72,8 @@ def _refuse_nested(*inputs: Tensor) -> None:
     """PyTorch takes them on its fast path only, and raises the same elsewhere."""
     if any(x.is_nested for x in inputs):
         raise AssertionError(
-            "attention and transformers take tensors and a key_padding_mask; received a nested tensor; pad it "
-            "by its to_padded_tensor."
+            "attention takes tensors, with a key_padding_mask; received a nested tensor; pad it by its "
+            "to_padded_tensor."
         )
 
 
