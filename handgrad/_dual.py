@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
-from handgrad._arrays import Array, conj, is_array, is_floating, namespace, real, sgn
+from handgrad._arrays import Array, conj, is_array, is_complex, is_floating, namespace, real, sgn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,12 +86,16 @@ class Dual:
         return _dual(y, -y * self.t / self.p)
 
     def __pow__(self, n: Any) -> Dual:
+        if not isinstance(n, Dual) and not is_array(n):
+            return Dual(self.p**n, n * self.p ** (n - 1) * self.t if n != 0 else 0 * self.t)
+        xp, e = namespace(self.p), primal(n)
+        y = self.p**e
+        t = e * self.p ** xp.where(e == 0, e, e - 1) * self.t  # x^0 is constant
         if isinstance(n, Dual):
-            xp = namespace(self.p)
-            y = self.p**n.p
-            log = xp.log(xp.where(self.p > 0, self.p, xp.ones_like(self.p)))
-            return _dual(y, n.p * self.p ** (n.p - 1) * self.t + y * log * n.t)
-        return Dual(self.p**n, n * self.p ** (n - 1) * self.t if n != 0 else 0 * self.t)
+            # a base below 0 has whole exponents, which do not move
+            sound = self.p != 0 if is_complex(self.p) else self.p > 0
+            t = t + y * xp.log(xp.where(sound, self.p, xp.ones_like(self.p))) * n.t
+        return _dual(y, t)
 
     def __rpow__(self, base: Any) -> Dual:
         y = base**self.p

@@ -16,38 +16,10 @@ import numpy as np
 from handgrad._arrays import Array, Shape, is_floating, library, namespace, real, size
 from handgrad._dual import elementwise, linear, primal
 from handgrad._errors import require
+from handgrad._primitives_elementary import erf as erf
+from handgrad._primitives_elementary import erfc as erfc
 
 Ints = tuple[int, ...]
-
-
-@elementwise(lambda xp, x, y: -2 / math.sqrt(math.pi) * xp.exp(-x * x))
-def erfc(x: Array) -> Array:
-    """1 - erf(x), to about 20 ulps (plus the rounding of x^2) in any real dtype, long double included.
-
-    Source: Abramowitz and Stegun. Near 0 the series 7.1.6, of terms of one sign:
-    erf(x) = 2/sqrt(pi) exp(-x^2) sum_n 2^n x^(2n+1)/(2n+1)!!. Beyond, where 1 - erf(x) would cancel,
-    the continued fraction 7.1.14: erfc(x) = exp(-x^2)/sqrt(pi) 1/(x + (1/2)/(x + 1/(x + (3/2)/(x + ...)))).
-    """
-    xp = namespace(x)
-    if hasattr(xp, "erfc"):
-        return xp.erfc(x)
-    near = 1.25
-    r = xp.clip(xp.abs(x), 0, 110)  # erfc(110) is 0 even in an 80-bit long double
-    # math.pi is rounded to double: build 1/sqrt(pi) in the dtype of x
-    scale = xp.exp(-r * r) / xp.sqrt(4 * xp.atan(xp.ones_like(x)))
-
-    small = xp.clip(r, 0, near)
-    term = series = small
-    for n in range(1, 31):
-        term = term * small * small * 2 / (2 * n + 1)
-        series = series + term
-
-    large = fraction = xp.clip(r, near, 110)
-    for n in range(150, 0, -1):
-        fraction = large + n / 2 / fraction
-
-    of_r = xp.where(r < near, 1 - 2 * scale * series, scale / fraction)
-    return xp.where(x < 0, 2 - of_r, of_r)
 
 
 @elementwise(lambda xp, x, y: y * (1 - y))

@@ -17,7 +17,9 @@ Complex numbers.  dz is ∂L/∂Re z + i ∂L/∂Im z, as in PyTorch. Then y = w
 the same way every formula of a complex layer conjugates its factors.
 """
 
+from handgrad.derivations import abs as abs
 from handgrad.derivations import adaptive_avg_pool as adaptive_avg_pool
+from handgrad.derivations import adaptive_log_softmax_with_loss as adaptive_log_softmax_with_loss
 from handgrad.derivations import adaptive_max_pool as adaptive_max_pool
 from handgrad.derivations import add as add
 from handgrad.derivations import affine_grid as affine_grid
@@ -30,6 +32,7 @@ from handgrad.derivations import binary_cross_entropy as binary_cross_entropy
 from handgrad.derivations import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from handgrad.derivations import celu as celu
 from handgrad.derivations import channel_shuffle as channel_shuffle
+from handgrad.derivations import clamp as clamp
 from handgrad.derivations import concat as concat
 from handgrad.derivations import conv1d as conv1d
 from handgrad.derivations import conv2d as conv2d
@@ -38,6 +41,7 @@ from handgrad.derivations import conv_tbc as conv_tbc
 from handgrad.derivations import conv_transpose1d as conv_transpose1d
 from handgrad.derivations import conv_transpose2d as conv_transpose2d
 from handgrad.derivations import conv_transpose3d as conv_transpose3d
+from handgrad.derivations import cos as cos
 from handgrad.derivations import cosine_embedding_loss as cosine_embedding_loss
 from handgrad.derivations import cosine_similarity as cosine_similarity
 from handgrad.derivations import cross_entropy as cross_entropy
@@ -48,7 +52,9 @@ from handgrad.derivations import dropout as dropout
 from handgrad.derivations import elu as elu
 from handgrad.derivations import embedding as embedding
 from handgrad.derivations import embedding_bag as embedding_bag
+from handgrad.derivations import erf as erf
 from handgrad.derivations import exp as exp
+from handgrad.derivations import expm1 as expm1
 from handgrad.derivations import fold as fold
 from handgrad.derivations import fractional_max_pool as fractional_max_pool
 from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
@@ -73,17 +79,21 @@ from handgrad.derivations import l1_loss as l1_loss
 from handgrad.derivations import layer_norm as layer_norm
 from handgrad.derivations import leaky_relu as leaky_relu
 from handgrad.derivations import linear as linear
+from handgrad.derivations import linear_cross_entropy as linear_cross_entropy
 from handgrad.derivations import local_response_norm as local_response_norm
 from handgrad.derivations import log as log
+from handgrad.derivations import log1p as log1p
 from handgrad.derivations import log_softmax as log_softmax
 from handgrad.derivations import logsigmoid as logsigmoid
 from handgrad.derivations import lp_pool as lp_pool
 from handgrad.derivations import lstm as lstm
 from handgrad.derivations import lstm_cell as lstm_cell
 from handgrad.derivations import margin_ranking_loss as margin_ranking_loss
+from handgrad.derivations import masked_fill as masked_fill
 from handgrad.derivations import matmul as matmul
 from handgrad.derivations import max_pool as max_pool
 from handgrad.derivations import max_unpool as max_unpool
+from handgrad.derivations import maximum as maximum
 from handgrad.derivations import mean as mean
 from handgrad.derivations import mish as mish
 from handgrad.derivations import mse_loss as mse_loss
@@ -91,6 +101,7 @@ from handgrad.derivations import multi_margin_loss as multi_margin_loss
 from handgrad.derivations import multilabel_margin_loss as multilabel_margin_loss
 from handgrad.derivations import multilabel_soft_margin_loss as multilabel_soft_margin_loss
 from handgrad.derivations import multiply as multiply
+from handgrad.derivations import negative as negative
 from handgrad.derivations import nll_loss as nll_loss
 from handgrad.derivations import normalize as normalize
 from handgrad.derivations import pad as pad
@@ -99,7 +110,9 @@ from handgrad.derivations import pdist as pdist
 from handgrad.derivations import pixel_shuffle as pixel_shuffle
 from handgrad.derivations import pixel_unshuffle as pixel_unshuffle
 from handgrad.derivations import poisson_nll_loss as poisson_nll_loss
+from handgrad.derivations import pow as pow
 from handgrad.derivations import prelu as prelu
+from handgrad.derivations import reciprocal as reciprocal
 from handgrad.derivations import relu as relu
 from handgrad.derivations import relu6 as relu6
 from handgrad.derivations import reshape as reshape
@@ -107,10 +120,13 @@ from handgrad.derivations import rms_norm as rms_norm
 from handgrad.derivations import rnn as rnn
 from handgrad.derivations import rnn_cell as rnn_cell
 from handgrad.derivations import rrelu as rrelu
+from handgrad.derivations import rsqrt as rsqrt
 from handgrad.derivations import scaled_dot_product_attention as scaled_dot_product_attention
 from handgrad.derivations import selu as selu
 from handgrad.derivations import sigmoid as sigmoid
+from handgrad.derivations import sign as sign
 from handgrad.derivations import silu as silu
+from handgrad.derivations import sin as sin
 from handgrad.derivations import smooth_l1_loss as smooth_l1_loss
 from handgrad.derivations import soft_margin_loss as soft_margin_loss
 from handgrad.derivations import softmax as softmax
@@ -118,6 +134,7 @@ from handgrad.derivations import softmin as softmin
 from handgrad.derivations import softplus as softplus
 from handgrad.derivations import softshrink as softshrink
 from handgrad.derivations import softsign as softsign
+from handgrad.derivations import sqrt as sqrt
 from handgrad.derivations import square as square
 from handgrad.derivations import subtract as subtract
 from handgrad.derivations import sum as sum
@@ -128,3 +145,4 @@ from handgrad.derivations import transpose as transpose
 from handgrad.derivations import triplet_margin_loss as triplet_margin_loss
 from handgrad.derivations import triplet_margin_with_distance_loss as triplet_margin_with_distance_loss
 from handgrad.derivations import unfold as unfold
+from handgrad.derivations import where as where

@@ -85,9 +85,14 @@ def backward(dy, residuals, needs, *, ignore_index=-100, label_smoothing=0.0, re
     if w is not None and needs[2]:
         dw = _over_targets(terms * dl)
         if keep is not None and reduction == "mean":
-            # dw is ∂S/∂w dL/W here, and S = Σ_c w_c ∂S/∂w_c: so Σ_c w_c dw_c = S dL/W = L dL
-            dw = dw - xp.reshape(count, dw.shape) * (xp.sum(w * dw) / nonzero(total))
+            dw = of_quotient(dw, w, count, total)
     return dx, dt, dw
+
+
+def of_quotient(dw, w, count, total):
+    """dw of L = S/W, from ∂S/∂w dL/W: less m_c L dL/W.  S is Σ_c w_c ∂S/∂w_c, so Σ_c w_c dw_c is L dL."""
+    xp = namespace(dw)
+    return dw - xp.reshape(count, dw.shape) * (xp.sum(w * dw) / nonzero(total))
 
 
 def _distribution(x, t, ignore_index, label_smoothing):

@@ -154,6 +154,13 @@ def test_queries_that_see_no_key(need_weights):
     assert bool(wanted[:, 0].isnan().all()) is need_weights
 
 
+def test_nested_tensors_are_refused():
+    model, x = layer(ours, batch_first=True), torch.nested.nested_tensor([torch.randn(n, E) for n in (2, 3)])
+    for call in (model, lambda x: model.self_attn(x, x, x)):
+        with pytest.raises(AssertionError, match="nested"):
+            call(x)
+
+
 def test_bad_calls_raise_what_pytorch_raises():
     def x(*shape):
         return torch.randn(*shape)

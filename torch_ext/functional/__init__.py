@@ -18,6 +18,7 @@ from torch_ext.functional._common import apply
 from torch_ext.functional._convolutions import *  # noqa: F403
 from torch_ext.functional._distances import *  # noqa: F403
 from torch_ext.functional._dropouts import *  # noqa: F403
+from torch_ext.functional._elementwise import *  # noqa: F403
 from torch_ext.functional._interpolation import *  # noqa: F403
 from torch_ext.functional._losses import *  # noqa: F403
 from torch_ext.functional._margin_losses import *  # noqa: F403

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_ext.functional._common import Number, apply, as_floats, into, need_tensors
+from torch_ext.functional._common import Number, apply, into, need_tensors
 
 __all__ = [
     "add",
@@ -16,14 +16,11 @@ __all__ = [
     "concat",
     "div",
     "divide",
-    "exp",
-    "log",
     "matmul",
     "mean",
     "mul",
     "multiply",
     "reshape",
-    "square",
     "sub",
     "subtract",
     "sum",
@@ -37,7 +34,7 @@ Dims = int | Sequence[int] | None
 def add(input: Operand, other: Operand, *, alpha: Number = 1, out: Tensor | None = None) -> Tensor:
     """``torch.add``: input + alpha other, broadcast and promoted."""
     _check_alpha("add", input, other, alpha)
-    return into(out, _binary("add", input, other, alpha=alpha))
+    return into(out, binary("add", input, other, alpha=alpha))
 
 
 def subtract(input: Operand, other: Operand, *, alpha: Number = 1, out: Tensor | None = None) -> Tensor:
@@ -45,36 +42,41 @@ def subtract(input: Operand, other: Operand, *, alpha: Number = 1, out: Tensor |
     _check_alpha("subtract", input, other, alpha)
     if any(isinstance(v, bool) or (isinstance(v, Tensor) and v.dtype == torch.bool) for v in (input, other)):
         raise RuntimeError("subtract needs numbers; received booleans; use ^ or torch.logical_xor.")
-    return into(out, _binary("subtract", input, other, alpha=alpha))
+    return into(out, binary("subtract", input, other, alpha=alpha))
 
 
 def multiply(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """``torch.multiply``: element by element, broadcast and promoted."""
-    return into(out, _binary("multiply", input, other))
+    return into(out, binary("multiply", input, other))
 
 
 def divide(
     input: Operand, other: Operand, *, rounding_mode: str | None = None, out: Tensor | None = None
 ) -> Tensor:
     """``torch.divide``: element by element, broadcast and promoted; ``rounding_mode`` "trunc" or "floor"."""
-    return into(out, _binary("divide", input, other, rounding_mode=rounding_mode))
+    return into(out, binary("divide", input, other, rounding_mode=rounding_mode))
 
 
-def _binary(name: str, a: Operand, b: Operand, **options: Any) -> Tensor:
+def binary(name: str, a: Operand, b: Operand, **options: Any) -> Tensor:
     """Operands may be numbers, and 0-dimensional tensors do not promote others of their kind."""
-    for value in (a, b):
+    need_operands(name, a, b)
+    dtype = result_type(a, b)
+    y: Tensor = apply(name, as_operand(a, b, dtype), as_operand(b, a, dtype), **options)
+    # the formula may have computed 16-bit floats in float32
+    return y.to(dtype) if dtype.is_floating_point and y.dtype != dtype else y
+
+
+def need_operands(name: str, *operands: Any) -> None:
+    """Raise TypeError for what is neither a tensor nor a number."""
+    for value in operands:
         if not isinstance(value, Tensor | Number):
             raise TypeError(
                 f"{name} needs tensors or numbers; received {type(value).__name__}; convert it with "
                 "torch.as_tensor."
             )
-    dtype = _result_type(a, b)
-    y: Tensor = apply(name, _tensor(a, b, dtype), _tensor(b, a, dtype), **options)
-    # the formula may have computed 16-bit floats in float32
-    return y.to(dtype) if dtype.is_floating_point and y.dtype != dtype else y
 
 
-def _tensor(value: Operand, other: Operand, dtype: torch.dtype) -> Tensor:
+def as_operand(value: Operand, other: Operand, dtype: torch.dtype) -> Tensor:
     """An operand as a tensor, where the other is. Numbers are never rounded to 16 bits."""
     if isinstance(value, Tensor):
         mixed = value.is_floating_point() and value.dtype.itemsize == 2 and dtype.itemsize > 2
@@ -85,18 +87,24 @@ def _tensor(value: Operand, other: Operand, dtype: torch.dtype) -> Tensor:
     return torch.scalar_tensor(value, dtype=dtype, device=device)
 
 
-def _result_type(a: Operand, b: Operand) -> torch.dtype:
-    """``torch.result_type``, which compilers cannot trace.
+def result_type(*operands: Operand) -> torch.dtype:
+    """``torch.result_type`` of any number of operands, which compilers cannot trace.
 
     Tensors with axes rank before those without, and these before numbers. The lower in rank counts
     only if it is of a higher kind: booleans, integers, real numbers, complex numbers.
     """
-    (rank_a, dtype_a), (rank_b, dtype_b) = _rank(a), _rank(b)
-    if rank_a > rank_b and _kind(dtype_a) >= _kind(dtype_b):
-        return dtype_a
-    if rank_b > rank_a and _kind(dtype_b) >= _kind(dtype_a):
-        return dtype_b
-    return torch.promote_types(dtype_a, dtype_b)
+    rank, dtype = _rank(operands[0])
+    for other in operands[1:]:
+        rank, dtype = _promoted((rank, dtype), _rank(other))
+    return dtype
+
+
+def _promoted(a: tuple[int, torch.dtype], b: tuple[int, torch.dtype]) -> tuple[int, torch.dtype]:
+    if a[0] != b[0]:
+        high, low = (a, b) if a[0] > b[0] else (b, a)
+        if _kind(high[1]) >= _kind(low[1]):
+            return high
+    return max(a[0], b[0]), torch.promote_types(a[1], b[1])
 
 
 def _rank(value: Operand) -> tuple[int, torch.dtype]:
@@ -118,28 +126,9 @@ def _kind(dtype: torch.dtype) -> int:
 
 def _check_alpha(layer: str, a: Operand, b: Operand, alpha: Number) -> None:
     if not isinstance(alpha, int) and alpha != 1:
-        dtype = _result_type(a, b)
+        dtype = result_type(a, b)
         if not (dtype.is_floating_point or dtype.is_complex):
             raise RuntimeError(f"{layer} of integers needs an integer alpha; received {alpha}; round it.")
-
-
-# --- element by element -----------------------------------------------------------------
-
-
-def square(input: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """``torch.square``."""
-    need_tensors("square", input=input)
-    return into(out, apply("square", input.to(torch.int64) if input.dtype == torch.bool else input))
-
-
-def exp(input: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """``torch.exp``."""
-    return into(out, apply("exp", as_floats("exp", input)))
-
-
-def log(input: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """``torch.log``."""
-    return into(out, apply("log", as_floats("log", input)))
 
 
 # --- matrices, reductions, shapes ---------------------------------------------------------

@@ -141,7 +141,7 @@ def multi_head_attention_forward(
     p = None
     if need_weights:
         _need_dtypes(query, mask)
-        p = dropout(apply("attention_weights", q, k, mask), dropout_p)
+        p = dropout(_as_softmax(apply("attention_weights", q, k, mask)), dropout_p)
         y = matmul(p, v)
         p = mean(p, dim=1) if average_attn_weights else p
         p = p if batched else p.squeeze(0)
@@ -149,6 +149,12 @@ def multi_head_attention_forward(
         y = scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal)
     y = linear(reshape(y.permute(2, 0, 1, 3), (length, n, -1)), out_proj_weight, out_proj_bias)
     return (y if batched else y.squeeze(1)), p
+
+
+def _as_softmax(p: Tensor) -> Tensor:
+    """Autocast has softmax in float32 on accelerators, and not on the CPU."""
+    device = device_type((p,))
+    return p.float() if device != "cpu" and is_on(device) else p
 
 
 # --- projections --------------------------------------------------------------------------

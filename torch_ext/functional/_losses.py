@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import LinearCrossEntropyOptions
 
 from torch_ext.functional._common import apply, need_floats, need_tensors, reduction_of
 
@@ -19,6 +20,7 @@ __all__ = [
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "linear_cross_entropy",
     "mse_loss",
     "nll_loss",
     "poisson_nll_loss",
@@ -265,6 +267,73 @@ def ctc_loss(
     options = {"blank": blank, "reduction": how, "zero_infinity": zero_infinity}
     loss: Tensor = apply("ctc_loss", x, rows, *lengths, **options)
     return loss.squeeze(0) if alone and how == "none" else loss
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: LinearCrossEntropyOptions | None = None,
+) -> Tensor:
+    """``torch.nn.functional.linear_cross_entropy``; of ``options`` the size of the chunks counts."""
+    need_floats("linear_cross_entropy", input=input, linear_weight=linear_weight)
+    need_tensors("linear_cross_entropy", target=target)
+    how = reduction_of(None, None, reduction)
+    if target.is_floating_point() and ignore_index is not None:
+        raise RuntimeError(
+            "ignore_index is for class indices, not for class probabilities; received "
+            f"{ignore_index}; leave it out."
+        )
+    chunk = None
+    if options is not None:
+        if linear_weight.ndim == 2 and label_smoothing == 0 and target.dtype == torch.int64:
+            chunk = _chunk(options, input, linear_weight)
+        else:
+            warnings.warn(
+                "linear_cross_entropy takes chunks for class indices (int64) without label smoothing and one "
+                "loss a sample; options are ignored.",
+                stacklevel=2,
+            )
+    loss: Tensor = apply(
+        "linear_cross_entropy",
+        input,
+        linear_weight,
+        target,
+        linear_bias,
+        weight,
+        ignore_index=-100 if ignore_index is None else ignore_index,
+        label_smoothing=label_smoothing,
+        reduction=how,
+        chunk=chunk,
+    )
+    return loss
+
+
+def _chunk(options: LinearCrossEntropyOptions, x: Tensor, weight: Tensor) -> int:
+    """How many rows at a time, as PyTorch's options choose it."""
+    rows = x.shape[0] if x.ndim == 2 else 1
+    chosen = options._adjust(  # type: ignore[no-untyped-call]
+        num_batches=rows,
+        in_features=x.shape[-1],
+        num_classes=weight.shape[0],
+        dtype=x.dtype,
+        device=x.device,
+    )
+    if chosen.acc_dtype not in (x.dtype, torch.float32) or (
+        chosen.acc_dtype != x.dtype and x.dtype not in (torch.float16, torch.bfloat16)
+    ):
+        raise RuntimeError(
+            "acc_dtype must be the input's dtype, or float32 for 16-bit inputs; received "
+            f"{chosen.acc_dtype} for {x.dtype}; leave it out."
+        )
+    size: int = chosen.batch_chunk_size
+    return size
 
 
 def _lengths(given: Tensor | Sequence[int], targets: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        _refuse_nested(query, key, value)
         batch_first = self.batch_first and query.ndim == 3
         if batch_first:
             query, key, value = _transposed(query, key, value)
@@ -65,6 +66,15 @@ class MultiheadAttention(nn.MultiheadAttention):
             is_causal=is_causal,
         )
         return (y.transpose(0, 1) if batch_first else y), weights
+
+
+def _refuse_nested(*inputs: Tensor) -> None:
+    """PyTorch takes them on its fast path only, and raises the same elsewhere."""
+    if any(x.is_nested for x in inputs):
+        raise AssertionError(
+            "attention takes tensors, with a key_padding_mask; received a nested tensor; pad it by its "
+            "to_padded_tensor."
+        )
 
 
 def _transposed(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,6 +134,7 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Tensor:
+        _refuse_nested(src)
         x, masks = src, (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
             x = F.add(x, self._sa_block(self.norm1(x), *masks))

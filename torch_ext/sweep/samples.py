@@ -66,13 +66,30 @@ class Entry:
 
 @contextmanager
 def _standing_in(name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """``torch.nn.functional.NAME`` is another meanwhile: PyTorch's samples and modules call it."""
-    native = getattr(nn.functional, name)
-    setattr(nn.functional, name, function)
+    """PyTorch's function of that name is another meanwhile: its samples and modules call it in wrappers."""
+    home: Any = next(h for h in (nn.functional, torch, Tensor) if hasattr(h, name))
+    native = getattr(home, name)
+
+    def once(*args: Any, **kwargs: Any) -> Any:
+        setattr(home, name, native)  # inside, PyTorch's own is meant
+        try:
+            return function(*args, **kwargs)
+        finally:
+            setattr(home, name, once)
+
+    setattr(home, name, once)
     try:
         yield
     finally:
-        setattr(nn.functional, name, native)
+        setattr(home, name, native)
+
+
+def _native(name: str) -> Any:
+    if name == "index":  # of torch.Tensor, which has no function for it
+        return Tensor.__getitem__
+    if name.startswith("linalg_"):
+        return getattr(torch.linalg, name.removeprefix("linalg_"))
+    return next((getattr(h, name) for h in (nn.functional, torch, Tensor) if hasattr(h, name)), None)
 
 
 @cache
@@ -81,7 +98,7 @@ def _truth(name: str) -> Callable[..., Any] | None:
     formula = registry[name].truth if name in registry else None
     if formula is None:
         return None
-    native = getattr(nn.functional, name)
+    native = _native(name)
 
     def truth(*args: Any, **kwargs: Any) -> Any:
         bound = inspect.signature(native).bind(*args, **kwargs)
@@ -94,7 +111,7 @@ def _truth(name: str) -> Callable[..., Any] | None:
 
 
 def _function_call(name: str, op: Callable[..., Any]) -> Callable[[str], tuple[Callable[..., Any], None]]:
-    direct = op is getattr(nn.functional, name, None) or op is getattr(torch, name, None)
+    direct = op is _native(name) or op is getattr(torch, name, None)
 
     def call(side: str) -> tuple[Callable[..., Any], None]:
         if side == HAND:
@@ -145,6 +162,7 @@ def _module_call(
 
 # --- PyTorch's databases ------------------------------------------------------------------
 
+_PLAIN = {"linalg.vector_norm": "linalg_vector_norm", "__getitem__": "index"}  # a name that can be ours
 _NAMESAKES = ("unfold",)  # of torch.Tensor: other functions than ours of torch.nn.functional
 
 
@@ -153,8 +171,8 @@ def _function_entries() -> Iterator[Entry]:
 
     ours = torch_ext.functional
     for op in op_db:
-        base = op.name.removeprefix("nn.functional.")
-        if base == op.name and (base not in vars(ours) or base in _NAMESAKES):
+        base = _PLAIN.get(op.name) or op.name.removeprefix("nn.functional.")
+        if not op.name.startswith("nn.") and (base not in vars(ours) or base in _NAMESAKES):
             continue  # an operation between layers that we do not have
         name = f"{op.name}/{op.variant_test_name}" if op.variant_test_name else op.name
         yield Entry(
@@ -282,7 +300,7 @@ def _own_entries(known: set[str]) -> Iterator[Entry]:
 
 
 def _own_functions(base: str, name: str, make: Any) -> Callable[[torch.dtype], list[Sample]]:
-    native = getattr(nn.functional, base, None) or getattr(torch, base)
+    native = _native(base)
 
     def samples(dtype: torch.dtype) -> list[Sample]:
         g = torch.Generator().manual_seed(SEED)

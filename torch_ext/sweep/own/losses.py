@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from torch_ext.sweep.own._draw import Functions, Modules, normal
+from torch_ext.sweep.own._draw import Functions, Modules, integers, normal
 
 Calls = Iterator[tuple[Any, ...]]
 
@@ -43,8 +43,17 @@ def _triplet_with_distance(g: torch.Generator, dtype: torch.dtype) -> Calls:
         yield (), options, tuple(normal(g, dtype, 5, 3) for _ in range(3))
 
 
+def _adaptive(g: torch.Generator, dtype: torch.dtype) -> Calls:
+    for args, options in (((16, 20, [4, 10]), {}), ((16, 12, [3]), {"head_bias": True, "div_value": 2.0})):
+        classes = args[1]
+        yield args, options, (normal(g, dtype, 8, 16), integers(g, 8, high=classes))
+        yield args, options, (normal(g, dtype, 3, 16), integers(g, 3, high=3))  # the head alone
+        yield args, options, (normal(g, dtype, 16), integers(g, high=classes))
+
+
 FUNCTIONS: Functions = {}
 MODULES: Modules = {
+    "AdaptiveLogSoftmaxWithLoss": _adaptive,
     "CosineSimilarity": _cosine_similarity,
     "PairwiseDistance": _pairwise_distance,
     "TripletMarginLoss": _triplet,

@@ -1,0 +1,38 @@
+"""y = sin(x)
+
+Shapes.  x and y (...), element by element.
+
+Chain rule.  dy is ∂L/∂y.  ∂y/∂x = cos(x).
+
+Result.  dx = dy cos(x)  (conjugated for complex numbers).
+
+Kinks: none.  Errors: none.
+Source: PyTorch documentation, torch.sin.
+"""
+
+from handgrad._arrays import conj, namespace
+from handgrad._cases import case, exactly, normal
+from handgrad._derivation import register
+
+
+def forward(x):
+    return namespace(x).sin(x), (x,)
+
+
+def backward(dy, residuals):
+    (x,) = residuals
+    return dy * conj(namespace(x).cos(x))
+
+
+register(
+    forward,
+    backward,
+    torch="torch.sin",
+    fit=lambda rng, shape: case("fit", normal(*shape)),
+    cases=[
+        case("some periods", normal(4, 5, scale=4.0)),
+        case("at zero", exactly([0.0, -0.0])),
+        case("a number", normal()),
+        case("empty", normal(0, 5)),
+    ],
+)
