@@ -364,11 +364,19 @@ def argmax_adaptive(x: Tensor, out: Ints) -> Tensor:
 
 
 def resample(
-    x: Tensor, out: Ints, factors: tuple[float | None, ...], mode: str, corners: builtins.bool
+    x: Tensor,
+    out: Ints,
+    factors: tuple[float | None, ...],
+    mode: str,
+    corners: builtins.bool,
+    antialias: builtins.bool,
 ) -> Tensor:
     """``torch.nn.functional.interpolate``, its own operator for each mode."""
-    exact = mode == "nearest-exact"
-    name = f"_upsample_nearest_exact{len(out)}d" if exact else f"upsample_{mode}{len(out)}d"
+    name = f"upsample_{mode}{len(out)}d"
+    if mode == "nearest-exact":
+        name = f"_upsample_nearest_exact{len(out)}d"
+    elif antialias:
+        name = f"_{name}_aa"
     align = () if mode.startswith("nearest") else (corners,)
     y: Tensor = getattr(torch.ops.aten, name).default(x, out, *align, *factors)
     return y

@@ -30,6 +30,7 @@ Source: Jaderberg et al. 2015, Spatial transformer networks, section 3.3; PyTorc
 torch.nn.functional.grid_sample.
 """
 
+from functools import reduce
 from itertools import product
 
 from handgrad._arrays import namespace, size
@@ -60,10 +61,8 @@ def formula(x, grid, **options):
     entries = flat(x, d)
     y = 0
     for index, inside, weights in _entries(x.shape[2:], grid, **options):
-        value = _masked(_take(entries, index), inside)
-        for w in weights:
-            value = value if w is None else value * w[:, None, :]
-        y = y + value
+        w, value = _product(weights), _masked(_take(entries, index), inside)
+        y = y + (value if w is None else value * w[:, None, :])
     return xp.reshape(y, (*x.shape[:2], *grid.shape[1:-1]))
 
 
@@ -78,16 +77,15 @@ def backward(dy, residuals, needs, *, mode="bilinear", padding_mode="zeros", ali
         weight_slopes(_coordinate(grid, k, d), n, **options) if smooth else [0]
         for k, n in enumerate(x.shape[2:])
     ]
-    dx, dg = 0, [0] * d
+    parts, indices, dg = [], [], [0] * d
     for place, (index, inside, weights) in zip(
         product(*(range(len(s)) for s in slopes)), _entries(x.shape[2:], grid, **options), strict=True
     ):
         if needs[0]:
-            part = _masked(dys, inside)
-            for w in weights:
-                part = part if w is None else part * w[:, None, :]
-            wide = xp.broadcast_to(index[:, None, :], part.shape)
-            dx = dx + scatter(part, wide, entries.shape[-1])
+            w = _product(weights)
+            parts.append(dys if w is None else dys * w[:, None, :])
+            # what goes to no entry goes to one more, which is thrown away
+            indices.append(index if inside is None else xp.where(inside, index, entries.shape[-1]))
         if needs[1] and smooth:
             value = xp.sum(dys * _masked(_take(entries, index), inside), axis=1)  # (N, places)
             for k in range(d):
@@ -95,12 +93,16 @@ def backward(dy, residuals, needs, *, mode="bilinear", padding_mode="zeros", ali
                 for other in range(d):
                     factor = factor if other == k else factor * weights[other]
                 dg[k] = dg[k] + value * factor
+    dx = None
     if needs[0]:
+        updates, index = xp.concat(parts, axis=-1), xp.concat(indices, axis=-1)
+        wide = xp.broadcast_to(index[:, None, :], updates.shape)
+        dx = scatter(updates, wide, entries.shape[-1] + 1)[..., : entries.shape[-1]]
         dx = xp.reshape(dx, x.shape)
     if not needs[1]:
-        return dx if needs[0] else None, None
+        return dx, None
     dgrid = xp.stack(dg[::-1], axis=-1) if smooth else xp.zeros_like(grid)
-    return dx if needs[0] else None, xp.reshape(dgrid, grid.shape)
+    return dx, xp.reshape(dgrid, grid.shape)
 
 
 def _coordinate(grid, k, d):
@@ -119,6 +121,11 @@ def _entries(spatial, grid, **options):
         for n, (at, within, _) in zip(spatial[1:], chosen[1:], strict=True):
             index, inside = index * n + at, inside & within
         yield index, inside if zeros or options["mode"] == "bilinear" else None, [w for _, _, w in chosen]
+
+
+def _product(weights):
+    """The weight of an entry: None is 1."""
+    return None if weights[0] is None else reduce(lambda a, b: a * b, weights)
 
 
 def _take(entries, index):
