@@ -22,6 +22,7 @@ from handgrad.derivations import adaptive_avg_pool as adaptive_avg_pool
 from handgrad.derivations import adaptive_log_softmax_with_loss as adaptive_log_softmax_with_loss
 from handgrad.derivations import adaptive_max_pool as adaptive_max_pool
 from handgrad.derivations import add as add
+from handgrad.derivations import affine_grid as affine_grid
 from handgrad.derivations import alpha_dropout as alpha_dropout
 from handgrad.derivations import attention_weights as attention_weights
 from handgrad.derivations import avg_pool as avg_pool
@@ -62,6 +63,7 @@ from handgrad.derivations import gather as gather
 from handgrad.derivations import gaussian_nll_loss as gaussian_nll_loss
 from handgrad.derivations import gelu as gelu
 from handgrad.derivations import glu as glu
+from handgrad.derivations import grid_sample as grid_sample
 from handgrad.derivations import group_norm as group_norm
 from handgrad.derivations import grouped_mm as grouped_mm
 from handgrad.derivations import gru as gru
