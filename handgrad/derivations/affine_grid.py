@@ -59,6 +59,9 @@ register(
     forward,
     backward,
     torch="torch.nn.functional.affine_grid",
+    reference=lambda torch, theta, *, size, align_corners=False: torch.nn.functional.affine_grid(
+        theta, size, align_corners
+    ),
     autocast="half",
     cases=[
         case("two axes", normal(2, 2, 3), size=(2, 3, 4, 5)),
