@@ -352,6 +352,19 @@ def bilinear(f: Callable[P, R]) -> Callable[P, R]:
     return either  # type: ignore[return-value]
 
 
+def linear_in_both(f: Callable[P, R]) -> Callable[P, R]:
+    """Let a primitive, linear in its first two arguments together, take dual numbers there."""
+
+    @wraps(f)
+    def either(a: Any, b: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if not (isinstance(a, Dual) or isinstance(b, Dual)):
+            return f(a, b, *args, **kwargs)
+        values, tangents = (primal(a), primal(b)), (_tangent(a, primal(a)), _tangent(b, primal(b)))
+        return Dual(f(*values, *args, **kwargs), f(*tangents, *args, **kwargs))
+
+    return either  # type: ignore[return-value]
+
+
 def jvp(forward: Callable[..., Any], inputs: Any, tangents: Any, options: Any) -> tuple[Any, Any]:
     """(y, J v) of ``forward``: each a tuple of outputs; the tangent of a constant output is None.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from handgrad._arrays import Array, Shape, is_floating, library, namespace, real, size
-from handgrad._dual import elementwise, linear, primal
+from handgrad._dual import elementwise, linear, linear_in_both, primal
 from handgrad._errors import require
 from handgrad._primitives_elementary import erf as erf
 from handgrad._primitives_elementary import erfc as erfc
@@ -100,6 +100,7 @@ def scatter_rows(updates: Array, index: Array, n: int, *, sparse: bool = False) 
     return one_hot(index, n, updates.dtype).mT @ updates
 
 
+@linear_in_both
 def add_rows(x: Array, updates: Array, index: Array, axis: int) -> Array:
     """x (..., n, ...) with ``updates`` (..., m, ...) added at places ``index`` (m,) of an axis."""
     xp = namespace(x)

@@ -9,6 +9,7 @@ import numpy as np
 
 from handgrad._arrays import Array, Shape, cast, library, namespace, size
 from handgrad._dual import linear, primal
+from handgrad._errors import require
 from handgrad._primitives import Ints, _own, one_hot, pad, pad_axes, windows
 
 # --- sums of windows ----------------------------------------------------------------------
@@ -93,9 +94,13 @@ def adaptive_means(x: Array, out: Shape) -> Array:
 @linear
 def adaptive_spread(y: Array, spatial: Shape) -> Array:
     """The transpose of :func:`adaptive_means`: (..., *out) -> (..., *spatial)."""
-    for i, n in enumerate(spatial):
+    for i, n in reversed(list(enumerate(spatial))):  # what grows, grows last where it is fast: in whole rows
         axis = y.ndim - len(spatial) + i
-        bounds = adaptive_bounds(n, y.shape[axis])
+        m = y.shape[axis]
+        if m and n % m == 0:  # windows of one size, side by side
+            y = _spread_axis(y / (n // m), axis, n // m, n // m, 0, n)
+            continue
+        bounds = adaptive_bounds(n, m)
         y = _along(y, [1 / max(b - a, 1) for a, b in bounds], axis)
         # window i holds place j for every i from the first that ends after j to the last that starts before
         holders = [(sum(b <= j for _, b in bounds), sum(a <= j for a, _ in bounds)) for j in range(n)]
@@ -213,8 +218,14 @@ def argmax_fractional(x: Array, u: Array, kernel: Ints, out: Shape) -> Array:
 def place(x: Array, index: Array, n: int) -> Array:
     """Zeros, then x written over them: y[..., index[i]] = x[..., i], the last one stays; -> (..., n)."""
     xp = namespace(x)
-    if library(xp) == "torch":
+    if library(xp) == "torch":  # which looks at the places itself
         return x.new_zeros((*x.shape[:-1], n)).scatter(-1, index, x)
+    require(
+        bool(xp.all((index >= 0) & (index < n))),
+        f"indices must be places of the output, from 0 to {n - 1}",
+        "an index outside",
+        "give a larger output_size",
+    )
     if library(xp) == "numpy":
         out = np.zeros((*x.shape[:-1], n), x.dtype)
         np.put_along_axis(out, index, x, -1)
@@ -248,11 +259,11 @@ def resample(
     """Interpolation: y[i] = Σ_t weight[i, t] x[index[i, t]] along each axis but the first two.
 
     ``tables()`` holds (index, weight) of each axis. The rest says the same in PyTorch's words: the sizes,
-    scale factors (or None), mode, align_corners, antialias. (PyTorch 2.13 reads the wrong entries where it
-    is to antialias to a width of 1, so there its own operators are not used.)
+    scale factors (or None), mode, align_corners, antialias. (Where PyTorch 2.13 is to antialias to a width
+    of 1 it reads the wrong entries, so there its own operators are not used.)
     """
-    if not antialias and (own := _own(namespace(x), "resample")):
-        return own(x, out, factors, mode, corners)
+    if not (antialias and out[-1] == 1) and (own := _own(namespace(x), "resample")):
+        return own(x, out, factors, mode, corners, antialias)
     for axis, (index, weight) in enumerate(tables(), 2):
         x = _resample_axis(x, index, weight, axis)
     return x
@@ -267,3 +278,9 @@ def _resample_axis(x: Array, index: Array, weight: Array | None, axis: int) -> A
             entry if weight is None else entry * _shaped(cast(weight[:, t], x.dtype), axis, x.ndim)
         )
     return total
+
+
+def sample_grid(x: Array, grid: Array, mode: str, padding_mode: str, align_corners: bool) -> Array | None:
+    """The library's own operator for ``grid_sample`` where it has one, and the arrays are no dual numbers."""
+    own = _own(namespace(x), "sample_grid") if primal(x) is x and primal(grid) is grid else None
+    return own(x, grid, mode, padding_mode, align_corners) if own else None

@@ -34,7 +34,7 @@ globals().update(
     {
         name: getattr(torch, name)
         for name in (
-            "abs addmm ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
+            "abs ceil cos erf erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
             "logical_and logical_not logical_or round sign sin sqrt square tanh trunc"
         ).split()
     }
@@ -313,6 +313,24 @@ def correlate_to_input(
     return conv(y, w, b, stride, padding, unseen, groups, dilation)
 
 
+def correlate_to_weight(
+    x: Tensor, y: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Tensor | None:
+    """For one channel a group, ``conv1d`` or ``conv2d`` of x with y for the kernel, each sample by itself.
+
+    ``conv3d`` sums such long kernels number by number: less exactly than a matrix product.
+    """
+    n, c = x.shape[:2]
+    if not n or groups != c or y.shape[1] != c or x.ndim > 4:
+        return None
+    pictures, kernels = x.reshape(1, n * c, *x.shape[2:]), y.reshape(n * c, 1, *y.shape[2:])
+    w = correlate(pictures, kernels, dilation, padding, stride, n * c)
+    for i, k in enumerate(kernel):
+        if w.shape[2 + i] > k:  # the stride stepped over the end
+            w = w.narrow(2 + i, 0, k)
+    return w.reshape(n, c, 1, *kernel).sum(0)
+
+
 def argmax_windows(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> Tensor:
     """The indices of ``torch.nn.functional.max_pool1d`` to ``max_pool3d``."""
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1]
@@ -346,14 +364,35 @@ def argmax_adaptive(x: Tensor, out: Ints) -> Tensor:
 
 
 def resample(
-    x: Tensor, out: Ints, factors: tuple[float | None, ...], mode: str, corners: builtins.bool
+    x: Tensor,
+    out: Ints,
+    factors: tuple[float | None, ...],
+    mode: str,
+    corners: builtins.bool,
+    antialias: builtins.bool,
 ) -> Tensor:
     """``torch.nn.functional.interpolate``, its own operator for each mode."""
-    exact = mode == "nearest-exact"
-    name = f"_upsample_nearest_exact{len(out)}d" if exact else f"upsample_{mode}{len(out)}d"
+    name = f"upsample_{mode}{len(out)}d"
+    if mode == "nearest-exact":
+        name = f"_upsample_nearest_exact{len(out)}d"
+    elif antialias:
+        name = f"_{name}_aa"
     align = () if mode.startswith("nearest") else (corners,)
     y: Tensor = getattr(torch.ops.aten, name).default(x, out, *align, *factors)
     return y
+
+
+def sample_grid(
+    x: Tensor, grid: Tensor, mode: str, padding_mode: str, align_corners: builtins.bool
+) -> Tensor | None:
+    """``torch.nn.functional.grid_sample``; None where a transform may want derivatives that it lacks."""
+    if torch._C._are_functorch_transforms_active():
+        return None
+    how = (
+        ("bilinear", "nearest", "bicubic").index(mode),
+        ("zeros", "border", "reflection").index(padding_mode),
+    )
+    return torch.grid_sampler(x, grid, *how, align_corners)
 
 
 def argmax_fractional(x: Tensor, u: Tensor, kernel: Ints, out: Ints) -> Tensor:
@@ -413,3 +452,43 @@ def integers(x: Tensor) -> list[int] | None:
         or x.device.type == "meta"
     )
     return None if hidden else x.tolist()
+
+
+def place_of_extreme(x: Tensor, axis: int, largest: builtins.bool) -> Tensor:
+    """The indices of ``torch.max`` and ``torch.min``."""
+    return (torch.max if largest else torch.min)(x, axis, keepdim=True)[1]
+
+
+def order(x: Tensor, axis: int, descending: builtins.bool, stable: builtins.bool) -> Tensor:
+    """The indices of ``torch.sort``."""
+    return torch.sort(x, dim=axis, descending=descending, stable=stable)[1]
+
+
+def first_places(x: Tensor, k: int, axis: int, largest: builtins.bool, ordered: builtins.bool) -> Tensor:
+    """The indices of ``torch.topk``."""
+    return torch.topk(x, k, axis, largest, ordered)[1]
+
+
+def running_logsumexp(x: Tensor, axis: int) -> Tensor:
+    """``torch.logcumsumexp``."""
+    return torch.logcumsumexp(x, axis)
+
+
+def cumulative_sum(x: Tensor, *, axis: int) -> Tensor:
+    """``torch.cumsum``."""
+    return torch.cumsum(x, axis)
+
+
+def cumulative_prod(x: Tensor, *, axis: int) -> Tensor:
+    """``torch.cumprod``."""
+    return torch.cumprod(x, axis)
+
+
+def prod(x: Tensor, *, axis: int, keepdims: builtins.bool = False) -> Tensor:
+    """``torch.prod``, along one axis."""
+    return torch.prod(x, axis, keepdims)
+
+
+def addmm(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``torch.addmm``, and ``torch.baddbmm`` of batches."""
+    return (torch.addmm if a.ndim == 2 else torch.baddbmm)(c, a, b)

@@ -58,6 +58,13 @@ def cubic_weights(t, a=-0.75):
     return far[0], near[0], near[1], far[1]
 
 
+def cubic_slopes(t, a=-0.75):
+    """The derivatives of :func:`cubic_weights` by t."""
+    far = [(3 * a * v - 10 * a) * v + 8 * a for v in (t + 1, 2 - t)]
+    near = [(3 * (a + 2) * v - 2 * (a + 3)) * v for v in (t, 1 - t)]
+    return far[0], near[0], -near[1], -far[1]
+
+
 def antialiased(x, n, m, factor, kernel, *, align_corners):
     """All entries under the kernel, stretched to the step between entries of y where that is above 1.
 

@@ -4,8 +4,8 @@ Shapes.  x (input) and t (target), broadcast together to (...); w (weight) of th
 absent (1 everywhere); L (), or (...) for reduction "none". The mean divides by the number of
 elements, whatever w is.
 
-Forward.  With m = min(|e|, δ) both pieces are one formula, l = m (|e| - m/2): far out m = δ, and near
-the centre m = |e|, which leaves |e|²/2.
+Forward.  With c = e, clipped to [-δ, δ], both pieces are one formula, l = c (e - c/2): far out c = ±δ, with
+the sign of e, and near the centre c = e, which leaves e²/2.
 
 Chain rule.  For one element, ∂l/∂e = e where |e| < δ, else δ sign(e): the two meet at |e| = δ. So
 ∂l/∂e = e, clipped to [-δ, δ], and ∂e/∂x = 1, ∂e/∂t = -1.
@@ -42,10 +42,8 @@ def backward(dy, residuals, *, reduction="mean", delta=1.0):
 
 
 def _loss(e, delta):
-    xp = namespace(e)
-    far = xp.abs(e)
-    near = xp.minimum(far, delta)
-    return near * (far - near / 2)
+    slope = namespace(e).clip(e, -delta, delta)
+    return slope * (e - slope / 2)
 
 
 def fit(rng, shape):

@@ -27,6 +27,7 @@ torch.nn.functional.interpolate.
 """
 
 from handgrad._arrays import cast, namespace
+from handgrad._arrays import size as count
 from handgrad._cases import case, normal
 from handgrad._derivation import register
 from handgrad._errors import require
@@ -65,9 +66,9 @@ def forward(x, *, size=None, scale_factor=None, mode="nearest", align_corners=Fa
 def backward(dy, residuals, *, mode="nearest", align_corners=False, antialias=False, **_):
     spatial, out, factors = residuals
     dx = dy
-    for axis, (index, weight) in enumerate(
-        _tables(dy, spatial, out, factors, mode, align_corners, antialias), 2
-    ):
+    tables = list(enumerate(_tables(dy, spatial, out, factors, mode, align_corners, antialias), 2))
+    # what grows, grows last where it is fast: in whole rows
+    for axis, (index, weight) in tables if count(spatial) <= count(out) else reversed(tables):
         parts = []
         for t in range(index.shape[1]):
             part = dx if weight is None else dx * _shaped(weight[:, t], axis, dx)

@@ -1,12 +1,12 @@
 """L = mean (or sum) of l,  l_n = 1/C Σ_{j target} Σ_{i no target} max(0, 1 - x_j + x_i)
 
-Shapes.  x (scores) (N, C) or (C,); t of the same shape, integers: the classes that are targets, as far as the
-first -1 of each row; L (), or (N,) for reduction "none".
+Shapes.  x (scores) (N, C) or (C,); t of the same shape (or fewer columns), integers: the classes that are
+targets, as far as the first -1 of each row; L (), or (N,) for reduction "none".
 
-Forward.  With c_j how often class j is a target (more than once counts more than once), the sum is over all
-pairs (j, i) of c_j [c_i = 0] max(0, 1 - x_j + x_i).
+Forward.  j runs over the targets as listed (one that is named twice counts twice), i over the classes that are
+not among them.
 
-Chain rule.  With g_ji = c_j [c_i = 0] / C where 1 - x_j + x_i > 0, else 0: x_i goes into the pairs (., i),
+Chain rule.  With g_ji = [i is no target] / C where 1 - x_j + x_i > 0, else 0: x_i goes into the pairs (., i),
 and x_j into the pairs (j, .) with the sign -1:
     ∂l/∂x_k = Σ_j g_jk - Σ_i g_ki
 
@@ -22,13 +22,13 @@ from handgrad._arrays import cast, namespace
 from handgrad._cases import case, exactly, labels, normal
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad._primitives import one_hot
+from handgrad._primitives import scatter
 from handgrad.derivations._losses import reduce, require_values, spread
 
 
 def forward(x, t, *, reduction="mean"):
     xp = namespace(x)
-    h, pairs, n = _pairs(x, t)
+    h, pairs, _, n = _pairs(x, t)
     loss = xp.sum(pairs * xp.maximum(h, 0), axis=(-2, -1)) / n
     return reduce(loss, reduction), (x, t)
 
@@ -36,44 +36,41 @@ def forward(x, t, *, reduction="mean"):
 def backward(dy, residuals, *, reduction="mean"):
     x, t = residuals
     xp = namespace(dy)
-    h, pairs, n = _pairs(x, t)
+    h, pairs, index, n = _pairs(x, t)
+    dl = xp.expand_dims(spread(dy, x.shape[:-1], reduction) / n, axis=-1)
     g = xp.where(h > 0, pairs, 0)
-    dl = spread(dy, x.shape[:-1], reduction) / n
-    return (xp.sum(g, axis=-2) - xp.sum(g, axis=-1)) * xp.expand_dims(dl, axis=-1)
+    return (xp.sum(g, axis=-2) - scatter(xp.sum(g, axis=-1), index, n)) * dl
 
 
 def _pairs(x, t):
-    """1 - x_j + x_i and c_j [c_i = 0], both (..., C, C) with j before i; and C."""
-    xp = namespace(x)
+    """1 - x_j + x_i and whether they count, both (..., J, C) for J targets j; where these are; and C."""
     require(
-        x.ndim < 3 and tuple(t.shape) == tuple(x.shape) and (not x.ndim or x.shape[-1] > 0),
+        x.ndim < 3 and t.ndim == x.ndim and tuple(t.shape[:-1]) == tuple(x.shape[:-1]),
         "multilabel_margin_loss needs an input (N, C) or (C,) and a target of the same shape",
         f"input {tuple(x.shape)} and target {tuple(t.shape)}",
         "fill each row of the target up with -1",
     )
+    xp = namespace(x)
     if not x.ndim:  # a number is one class
         x, t = xp.reshape(x, (1,)), xp.reshape(t, (1,))
-    counts = cast(_counts(t, x), x.dtype)
-    h = 1 - xp.expand_dims(x, axis=-1) + xp.expand_dims(x, axis=-2)
-    others = cast(counts == 0, x.dtype)
-    return h, xp.expand_dims(counts, axis=-1) * xp.expand_dims(others, axis=-2), x.shape[-1]
-
-
-def _counts(t, x):
-    """How often each class is a target: (..., C) of integers."""
-    xp = namespace(t)
     n = x.shape[-1]
+    require(
+        0 < n >= t.shape[-1], "there must be a class, and a place for each target", n, "reshape the input"
+    )
     t = cast(t, xp.int64)
-    ended = xp.cumulative_sum(cast(t < 0, xp.int64), axis=-1) > 0
-    index = xp.where(ended, 0, t)
     require_values(
         (t >= -1) & (t < n),
         f"a class index must be from 0 to {n - 1}, or -1 after the last",
         lambda: f"indices from {int(xp.min(t))} to {int(xp.max(t))}",
         "correct the target",
     )
-    hot = one_hot(index, n, xp.int64) * cast(xp.expand_dims(~ended, axis=-1), xp.int64)
-    return xp.sum(hot, axis=-2)
+    counts = xp.cumulative_sum(cast(t < 0, xp.int64), axis=-1) == 0
+    index = xp.where(counts, t, 0)
+    counts = cast(counts, x.dtype)
+    others = cast(scatter(counts, index, n) == 0, x.dtype)
+    of_target = xp.take_along_axis(x, index, axis=-1)
+    h = 1 - xp.expand_dims(of_target, axis=-1) + xp.expand_dims(x, axis=-2)
+    return h, xp.expand_dims(counts, axis=-1) * xp.expand_dims(others, axis=-2), index, n
 
 
 _LABELS = labels([[3, 0, -1, 1], [2, -1, 0, 0], [-1, 1, 1, 1], [0, 1, 2, 3]])

@@ -17,6 +17,8 @@ Errors: shapes that do not broadcast, a single number, an unknown reduction.
 Source: PyTorch documentation, torch.nn.MultiLabelSoftMarginLoss.
 """
 
+import numpy as np
+
 from handgrad._arrays import namespace
 from handgrad._cases import case, exactly, normal, uniform
 from handgrad._derivation import register
@@ -37,11 +39,10 @@ def forward(x, t, w=None, *, reduction="mean"):
 def backward(dy, residuals, needs, *, reduction="mean"):
     x, t, w = residuals
     xp = namespace(dy)
-    terms = logistic_loss(x, t)
-    shape = (terms if w is None else terms * w).shape
+    shape = np.broadcast_shapes(*(tuple(a.shape) for a in (x, t, w) if a is not None))
     dl = xp.expand_dims(spread(dy, shape[:-1], reduction) / x.shape[-1], axis=-1)
     dx, dt = logistic_slopes(x, t, dl if w is None else w * dl, needs)
-    return dx, dt, None if w is None else terms * dl
+    return dx, dt, logistic_loss(x, t) * dl if w is not None and needs[2] else None
 
 
 def fit(rng, shape):

@@ -7,6 +7,7 @@ import torch
 
 import torch_ext
 from handgrad import registry
+from handgrad.derivations import grid_sample
 from torch_ext import functional
 
 F = torch.nn.functional
@@ -226,14 +227,30 @@ def _conv_tbc(x, w, b, *, pad=0):
     return F.conv1d(x.permute(1, 2, 0), w.permute(2, 1, 0), b, padding=pad).permute(2, 0, 1)
 
 
+def _grid_sample(x, grid, *, mode="bilinear", padding_mode="zeros", align_corners=False):
+    """By our forward formula: what is compared are derivatives alone."""
+    options = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
+    return grid_sample.formula(x, grid, **options)
+
+
+def _logcumsumexp(x, *, dim):
+    top = x.detach().amax(dim, True)
+    powers = torch.exp(x - top)
+    parts = [powers.narrow(dim, 0, i + 1).sum(dim) for i in range(x.shape[dim])] if x.ndim else [powers]
+    y = torch.stack(parts, dim) if x.ndim else parts[0]
+    return torch.log(y) + top
+
+
 # torch 2.13: third derivatives and nested forward mode of the first three are wrong, since their
 # statistics count as constants there; embedding_bag has neither second derivatives nor forward mode;
 # nested forward mode of binary_cross_entropy_with_logits raises; second derivatives of
 # binary_cross_entropy are off by about 1e-12 / (x (1 - x)), relatively: a constant in a
 # denominator; cross_entropy of class indices has no derivative in the weights;
 # bilinear and conv_tbc have no batching rule (vmap warns), and conv_tbc no forward mode.
-# Recurrent layers and cells have no batching rule either.
+# Recurrent layers and cells have no batching rule either; grid_sample has no forward mode.
+# The third derivative of logcumsumexp is NaN: its backward takes logarithms of incoming gradients.
 COMPOSED = {
+    "logcumsumexp": _logcumsumexp,
     "layer_norm": _layer_norm,
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,
@@ -243,6 +260,7 @@ COMPOSED = {
     "cross_entropy": _cross_entropy,
     "bilinear": _bilinear,
     "conv_tbc": _conv_tbc,
+    "grid_sample": _grid_sample,
     "rnn_cell": _rnn_cell,
     "gru_cell": _gru_cell,
     "lstm_cell": _lstm_cell,

@@ -19,12 +19,16 @@ from torch_ext.functional._convolutions import *  # noqa: F403
 from torch_ext.functional._distances import *  # noqa: F403
 from torch_ext.functional._dropouts import *  # noqa: F403
 from torch_ext.functional._elementwise import *  # noqa: F403
+from torch_ext.functional._indexing import *  # noqa: F403
 from torch_ext.functional._interpolation import *  # noqa: F403
 from torch_ext.functional._losses import *  # noqa: F403
 from torch_ext.functional._margin_losses import *  # noqa: F403
 from torch_ext.functional._norms import *  # noqa: F403
 from torch_ext.functional._pooling import *  # noqa: F403
+from torch_ext.functional._products import *  # noqa: F403
 from torch_ext.functional._recurrent import *  # noqa: F403
+from torch_ext.functional._reductions import *  # noqa: F403
+from torch_ext.functional._shape_changes import *  # noqa: F403
 from torch_ext.functional._shapes import *  # noqa: F403
 from torch_ext.functional._softmaxes import *  # noqa: F403
 from torch_ext.functional._tables import *  # noqa: F403

@@ -9,22 +9,21 @@ import torch
 from torch import Tensor
 
 from torch_ext.functional._common import Number, apply, into, need_tensors
+from torch_ext.functional._products import matmul as matmul
+from torch_ext.functional._shape_changes import concat as concat
+from torch_ext.functional._shape_changes import reshape as reshape
+from torch_ext.functional._shape_changes import transpose as transpose
 
 __all__ = [
     "add",
-    "cat",
-    "concat",
     "div",
     "divide",
-    "matmul",
     "mean",
     "mul",
     "multiply",
-    "reshape",
     "sub",
     "subtract",
     "sum",
-    "transpose",
 ]
 
 Operand = Tensor | Number
@@ -131,13 +130,7 @@ def _check_alpha(layer: str, a: Operand, b: Operand, alpha: Number) -> None:
             raise RuntimeError(f"{layer} of integers needs an integer alpha; received {alpha}; round it.")
 
 
-# --- matrices, reductions, shapes ---------------------------------------------------------
-
-
-def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """``torch.matmul``: vectors, matrices and batches of matrices."""
-    need_tensors("matmul", input=input, other=other)
-    return into(out, apply("matmul", input, other))
+# --- reductions ---------------------------------------------------------
 
 
 def sum(
@@ -166,28 +159,6 @@ def mean(
     return into(out, apply("mean", _to(input, dtype), dim=_dims(dim), keepdim=keepdim))
 
 
-def concat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
-    """``torch.concat``."""
-    if not tensors:
-        raise ValueError("concat needs at least one tensor; received none; give a non-empty list.")
-    need_tensors("concat", **{f"tensors[{i}]": x for i, x in enumerate(tensors)})
-    # PyTorch passes over tensors of shape (0,), whatever the shape of the others
-    full = [x for x in tensors if x.shape != (0,)] or tensors[:1]
-    return into(out, apply("concat", *full, dim=dim))
-
-
-def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
-    """``torch.reshape``; the result has memory of its own."""
-    need_tensors("reshape", input=input)
-    return apply("reshape", input, shape=tuple(shape))  # type: ignore[no-any-return]
-
-
-def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """``torch.transpose``; the result has memory of its own."""
-    need_tensors("transpose", input=input)
-    return apply("transpose", input, dim0=dim0, dim1=dim1)  # type: ignore[no-any-return]
-
-
 def _to(x: Tensor, dtype: torch.dtype | None) -> Tensor:
     return x if dtype is None else x.to(dtype)
 
@@ -201,4 +172,4 @@ def _dims(dim: Dims) -> int | tuple[int, ...] | None:
 
 
 # PyTorch's own short names for the same functions
-cat, sub, mul, div = concat, subtract, multiply, divide
+sub, mul, div = subtract, multiply, divide

@@ -90,6 +90,15 @@ def into(out: Tensor | None, y: Tensor) -> Tensor:
     return out.copy_(y)
 
 
+def apart(out: Tensor | None, *inputs: Tensor) -> None:
+    """An output that shares memory with an input cannot be written while that is read."""
+    if out is not None and out.numel():
+        kept = out.untyped_storage().data_ptr()
+        strided = any(n > 1 and s == 0 for n, s in zip(out.shape, out.stride(), strict=True))
+        if strided or any(x.untyped_storage().data_ptr() == kept for x in inputs):
+            raise RuntimeError("out= shares memory with an input, or with itself; received such a tensor.")
+
+
 def in_place(name: str, x: Tensor, *inputs: Any, **options: Any) -> Tensor:
     """Overwrite ``x`` by the layer's output, and return it.
 

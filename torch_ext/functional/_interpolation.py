@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_ext.functional._common import apply, need_tensors
+from torch_ext.functional._common import apply, need_floats, need_tensors
 
 __all__ = [
+    "affine_grid",
+    "grid_sample",
     "interpolate",
     "upsample",
     "upsample_bilinear",
@@ -122,3 +124,59 @@ def upsample_bilinear(
 
 def _deprecated(name: str) -> None:
     warnings.warn(f"`nn.functional.{name}` is deprecated. Use `interpolate` instead.", stacklevel=3)
+
+
+# --- grids --------------------------------------------------------------------------------
+
+
+def grid_sample(
+    input: Tensor,
+    grid: Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """``torch.nn.functional.grid_sample``."""
+    need_tensors("grid_sample", input=input, grid=grid)
+    if mode not in ("bilinear", "nearest", "bicubic"):
+        raise ValueError(f"mode must be bilinear, nearest or bicubic; received {mode!r}; choose one.")
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError(
+            f"padding_mode must be zeros, border or reflection; received {padding_mode!r}; choose one."
+        )
+    if input.dtype != grid.dtype:
+        raise RuntimeError(
+            f"x and grid must have one dtype; received {input.dtype} and {grid.dtype}; convert one."
+        )
+    need_floats("grid_sample", input=input)
+    options = {"mode": mode, "padding_mode": padding_mode, "align_corners": _aligned(align_corners)}
+    y: Tensor = apply("grid_sample", input, grid, **options)
+    return y
+
+
+def affine_grid(theta: Tensor, size: list[int], align_corners: bool | None = None) -> Tensor:
+    """``torch.nn.functional.affine_grid``."""
+    need_tensors("affine_grid", theta=theta)
+    align_corners = _aligned(align_corners)
+    if not theta.is_floating_point():
+        raise ValueError(f"theta must hold floating-point numbers; received {theta.dtype}; convert it.")
+    d = len(size) - 2
+    if d not in (2, 3):
+        raise NotImplementedError(f"size must have 4 or 5 numbers; received {size}; give (N, C, *spatial).")
+    if theta.ndim != 3 or tuple(theta.shape[1:]) != (d, d + 1):
+        raise ValueError(f"theta must be (N, {d}, {d + 1}); received {tuple(theta.shape)}; reshape it.")
+    if align_corners and min(size[2:]) == 1:
+        warnings.warn("affine_grid: unit-size grids have no corners to align; they stand at 0.", stacklevel=2)
+    elif min(size) <= 0:
+        raise ValueError(f"size must be positive; received {size}; ask for at least one place.")
+    y: Tensor = apply("affine_grid", theta, size=tuple(size), align_corners=align_corners)
+    return y
+
+
+def _aligned(align_corners: bool | None) -> bool:
+    if align_corners is None:
+        warnings.warn(
+            "Since PyTorch 1.3 grid_sample and affine_grid have align_corners=False by default; say which.",
+            stacklevel=3,
+        )
+    return bool(align_corners)

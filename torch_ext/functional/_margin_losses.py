@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from torch_ext.functional._common import apply, need_floats, need_tensors, reduction_of
@@ -101,6 +102,16 @@ def multilabel_margin_loss(
     how = reduction_of(size_average, reduce, reduction)
     need_floats("multilabel_margin_loss", input=input)
     need_tensors("multilabel_margin_loss", target=target)
+    if target.shape != input.shape:
+        raise RuntimeError(
+            "multilabel_margin_loss needs a target of the shape of the input; received "
+            f"{tuple(target.shape)} and {tuple(input.shape)}; fill each row up with -1."
+        )
+    hidden = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if target.numel() and target.ndim and not (hidden or target.is_meta):
+        # columns behind the longest list of targets cost time alone
+        longest = int(((target < 0).cumsum(-1) == 0).sum(-1).max())
+        target = target[..., : max(longest, 1)]
     loss: Tensor = apply("multilabel_margin_loss", input, target, reduction=how)
     return loss
 

@@ -46,7 +46,28 @@ def _upsample_module(g: torch.Generator, dtype: torch.dtype) -> Iterator[tuple[A
     )  # fmt: skip
 
 
-FUNCTIONS: Functions = {"interpolate": _interpolate, "upsample": _upsample}
+def _affine(g: torch.Generator, dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    for align in (False, True):
+        yield (normal(g, dtype, 2, 2, 3), (2, 3, 4, 5), align), {}
+        yield (normal(g, dtype, 2, 3, 4), (2, 3, 4, 1, 5)), {"align_corners": align}
+
+
+def _grid(g: torch.Generator, dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    for mode in ("bilinear", "nearest", "bicubic"):
+        for padding in ("zeros", "border", "reflection"):
+            for align in (False, True):
+                options = {"mode": mode, "padding_mode": padding, "align_corners": align}
+                yield (normal(g, dtype, 2, 3, 4, 5), normal(g, dtype, 2, 3, 2, 2)), options
+                if mode != "bicubic":
+                    yield (normal(g, dtype, 1, 2, 3, 1, 4), normal(g, dtype, 1, 2, 2, 3, 3)), options
+
+
+FUNCTIONS: Functions = {
+    "affine_grid": _affine,
+    "grid_sample": _grid,
+    "interpolate": _interpolate,
+    "upsample": _upsample,
+}
 MODULES: Modules = {
     "Upsample": _upsample_module,
     "UpsamplingNearest2d": _modules,
