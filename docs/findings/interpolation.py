@@ -1,8 +1,8 @@
 """Two mistakes of torch.nn.functional.interpolate; see interpolation.md."""
 
-import torch
+import torch  # noqa: TID253 - a script for PyTorch
 
-import torch_ext
+import torch_ext  # noqa: TID253
 
 F, H = torch.nn.functional, torch_ext.functional
 
@@ -24,7 +24,7 @@ def defect(f, shape):
     return float((torch.stack(back) - a).abs().max())
 
 
-def nearest(module, n, factor):
+def nearest(module, factor):
     return lambda x: module.interpolate(x, scale_factor=(factor,))
 
 
@@ -34,10 +34,9 @@ def antialiased(module, size):
 
 print("largest error of the gradient, as the transpose of the function")
 for n, factor in ((9, 1.07), (6, 2.11), (6, 1.5)):
-    found = [defect(nearest(module, n, factor), torch.Size((n,))) for module in (F, H)]
-    print(
-        f"  nearest, n = {n}, factor {factor}: {int(n * factor)} places  PyTorch {found[0]:.2f}  ours {found[1]:.2f}"
-    )
+    found = [defect(nearest(module, factor), torch.Size((n,))) for module in (F, H)]
+    print(f"  nearest, n = {n}, factor {factor}: {int(n * factor)} places  ", end="")
+    print(f"PyTorch {found[0]:.2f}  ours {found[1]:.2f}")
 
 print("bilinear, antialiased, of the rows 0 0 0 0, 10 10 10 10, ..., 30 30 30 30")
 x = (10 * torch.arange(4.0, dtype=torch.float64)).reshape(1, 1, 4, 1).expand(1, 1, 4, 4).contiguous()
