@@ -2,9 +2,9 @@
 
 Times are the process's own (CPU time on one thread), so that other programs do not count.
 
-The call is a sample of PyTorch's database, its batch repeated until the work outweighs the call itself; layers
-over time, tables and such have a call of a usual size instead (``typical``): repeating their first axis would
-measure sequences of tens of thousands of steps. No step of either side takes longer than ``LONGEST``.
+The call is a sample of PyTorch's database, its batch repeated until the work outweighs the call itself.
+Layers over time, tables and such have a call of a usual size instead (``typical``): repeating their first
+axis would measure sequences of tens of thousands of steps. No step of either side takes longer than ``LONGEST``.
 """
 
 from __future__ import annotations
@@ -67,6 +67,10 @@ def layers(
     chosen = [e for e in select(names) if e.derived]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    large = torch.empty(
+        7_000_000
+    )  # once one of this size was freed, the C library keeps memory for later ones
+    del large
     rows = []
     try:
         for i, entry in enumerate(chosen):
@@ -146,7 +150,7 @@ def _leaf(v: Any) -> Any:
 
 def enlarged(sample: Sample) -> Given:
     """The sample's inputs in float32, repeated along their first axis: the first input alone if PyTorch takes
-    that, else all that are as long. Tenfold each time, until there are enough elements or a step takes long."""
+    that, else all that are as long. Tenfold each time, until elements suffice or a step takes long."""
     flat, spec = tree_flatten(sample.given)
     flat = [_float32(v) for v in flat]
     sizes = [v.numel() for v in flat if isinstance(v, Tensor) and v.requires_grad]

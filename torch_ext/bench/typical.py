@@ -1,7 +1,7 @@
 """Calls of a usual size where a sample of PyTorch's database cannot be made one by repeating its batch.
 
-Those are layers whose first axis is time, whose inputs have no batch axis, or whose work grows faster than its
-input: recurrent layers, attention, tables, lists of lengths, pairs of rows.
+Those are layers whose first axis is time, whose inputs have no batch axis, or whose work grows faster than
+its input: recurrent layers, attention, tables, lists of lengths, pairs of rows.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _FUNCTIONS: dict[str, Callable[[torch.Generator], Any]] = {
 }
 
 _TRANSFORMER = (64, 4)
-_OPTIONS = {"dim_feedforward": 128, "dropout": 0.0, "batch_first": True}
+_OPTIONS: dict[str, Any] = {"dim_feedforward": 128, "dropout": 0.0, "batch_first": True}
 
 
 def _sequence(g: torch.Generator) -> Tensor:
