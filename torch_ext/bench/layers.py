@@ -4,7 +4,7 @@ Times are the process's own (CPU time on one thread), so that other programs do 
 
 The call is a sample of PyTorch's database, its batch repeated until the work outweighs the call itself.
 Layers over time, tables and such have a call of a usual size instead (``typical``): repeating their first
-axis would measure sequences of tens of thousands of steps. No step of either side takes longer than ``LONGEST``.
+axis would measure sequences of tens of thousands of steps. No step takes longer than ``LONGEST``.
 """
 
 from __future__ import annotations
