@@ -7,14 +7,14 @@ one sample.
 Forward.  x is read as (N, num_groups, D), and each row of D numbers is normalised as in layer norm, in two
 passes; σ² divides by D.
 
-Chain rule.  dy is ∂L/∂y. From y = w x̂ + b, with the w and b of the channel,  dx̂ = w dy. Within a row this is
-layer norm, which ``layer_norm`` derives step by step:
+Chain rule.  dy is ∂L/∂y. From y = w x̂ + b, with the w and b of the channel,  dx̂ = w dy. Within a row this
+is layer norm, which ``layer_norm`` derives step by step:
     ∂x̂_i/∂x_k = r ([i = k] - 1/D - x̂_i x̂_k/D),  r = 1/sqrt(σ² + ε)
     dx_k = Σ_i dx̂_i ∂x̂_i/∂x_k = r (dx̂_k - Σ_i dx̂_i/D - x̂_k Σ_i dx̂_i x̂_i/D)
 w and b belong to channels and not to places in a row, so dx̂ = w dy comes before the sums over the row.
 
-Result.  dx = r (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)), the means over the D elements of a group; dw = Σ dy x̂ and
-db = Σ dy over all axes but C. One group is layer norm over (C, ...), C groups are instance norm.
+Result.  dx = r (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)), the means over the D elements of a group; dw = Σ dy x̂
+and db = Σ dy over all axes but C. One group is layer norm over (C, ...), C groups are instance norm.
 
 Kinks: none (ε > 0; with ε = 0 a group of equal numbers gives 0/0, NaN).
 Errors: fewer than two axes, a num_groups that does not divide C, w or b not of shape (C,).
@@ -76,13 +76,18 @@ def fit(rng, shape):
     return case("fit", normal(*shape), w, b, num_groups=groups, eps=eps)
 
 
+def reference(torch, x, w=None, b=None, *, num_groups, eps=1e-5):
+    """PyTorch's own; its backward pass raises on b without w, which is then all ones."""
+    if w is None and b is not None:
+        w = torch.ones_like(b)
+    return torch.nn.functional.group_norm(x, num_groups, w, b, eps)
+
+
 register(
     forward,
     backward,
     torch="torch.nn.functional.group_norm",
-    reference=lambda torch, x, w=None, b=None, *, num_groups, eps=1e-5: torch.nn.functional.group_norm(
-        x, num_groups, w, b, eps
-    ),
+    reference=reference,
     autocast="float32",
     fit=fit,
     cases=[
@@ -90,6 +95,7 @@ register(
         case("images", normal(2, 6, 2, 2), normal(6), normal(6), num_groups=3, eps=0.1),
         case("no spatial axes", normal(2, 6), normal(6), None, num_groups=2),
         case("no weight", normal(2, 4, 3), None, None, num_groups=2),
+        case("a bias alone", normal(2, 4, 3), None, normal(4), num_groups=2),
         case("one group", normal(2, 4, 3), normal(4), normal(4), num_groups=1),
         case("each channel by itself", normal(2, 3, 4), normal(3), normal(3), num_groups=3),
         case("one sample, large mean", normal(1, 4, 6, mean=1000.0, scale=30.0), normal(4), normal(4),
