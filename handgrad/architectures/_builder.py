@@ -18,12 +18,13 @@ from handgrad._arrays import Array, Shape, is_floating, size
 from handgrad._cases import Case, Spec, exactly, normal
 from handgrad._derivation import Derivation, registry
 from handgrad._errors import LayerError, require
-from handgrad.architectures._architecture import drawn
+from handgrad.architectures._architecture import drawn, laid
 from handgrad.graph import Node
 
 LARGEST = 1500  # elements of a value: small networks hide nothing and are fast
 _LARGE = 30.0  # a larger value is scaled down, lest a chain of layers explodes
 _TOO_LARGE = 1e5
+_EXPANDED = 0.02  # of the leaves have a stride of 0
 _REAL = ("normal", "smooth", "distinct")  # any real number will do
 
 
@@ -42,6 +43,7 @@ class Builder:
         self.nodes: dict[str, Node] = {}
         self.leaves: dict[str, Spec] = {}
         self.values: dict[str, Array] = {}
+        self.layouts: dict[str, str] = {}
         self.counts: dict[str, int] = {}
         self.attempts = self.rejected = 0
 
@@ -234,6 +236,9 @@ class Builder:
         edge = f"{name}_{n}" if n else name
         self.leaves[edge] = spec
         self.values[edge] = drawn(self.seed, edge, spec)
+        if spec.kind == "normal" and self.rng.uniform() < _EXPANDED:  # now: its values are other ones
+            self.layouts[edge] = "expanded"
+            self.values[edge] = laid(self.values[edge], "expanded")
         return edge
 
     def shape(self, edge: str) -> Shape:
