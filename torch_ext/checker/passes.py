@@ -376,10 +376,9 @@ class Passes:
             inside = np.clip(a, low - bound, high + bound)
             limit.truth = np.where((low < high) & (inside == a), a, truth)
             return compare(a, limit.truth, bound, precision(dtype))
-        if probe.kink and not found.passed:
-            limit.truth = _without_artefacts(
-                truth, a, [each[name] for each in beside.around[1:]], limit, probe
-            )
+        near = [each[name] for each in beside.around[1:]] if probe.kink and not found.passed else []
+        if near:
+            limit.truth = _without_artefacts(truth, a, near, limit, probe)
             return compare(a, limit.truth, limit.allowed, precision(dtype))
         return found
 
