@@ -153,7 +153,8 @@ def check_architectures(seeds: Sequence[int], layers: Sequence[str] | None = Non
 def check_architecture(seed: int, layers: Sequence[str] | None = None) -> list[Check]:
     """The random architecture of a seed; where it cannot even be built, a failed check says so."""
     try:
-        return architecture(seed, layers).check()
+        with np.errstate(all="ignore"):  # what is not finite is compared, too
+            return architecture(seed, layers).check()
     except Exception as error:
         name = f"architecture {seed}"
         return [
@@ -244,9 +245,13 @@ class _Reference:
         """With ``rng``, every value is nudged on its way, as rounding would, to see where that leads."""
 
         def call(derivation: Derivation, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-            # contiguous: some of PyTorch's own backward passes raise otherwise (nll_loss after a transpose)
+            # contiguous, values and what flows back into them: some of PyTorch's own backward passes raise
+            # otherwise (nll_loss after a transpose, conv_tbc before a concatenation)
             plain = [x if x is None else x.contiguous() for x in _detached(derivation, args)]
             outputs = oracles.reference(derivation, plain, options)
+            for y in outputs:
+                if y.grad_fn is not None:
+                    y.register_hook(Tensor.contiguous)
             return outputs if rng is None else tuple(_nudged(y, rng) for y in outputs)
 
         leaves = _leaves(self.network.values if inputs is None else inputs, dtype)
