@@ -39,7 +39,7 @@ from handgrad._cases import case, labels, normal
 from handgrad._derivation import register
 from handgrad._errors import require
 from handgrad._primitives import scatter
-from handgrad._primitives_losses import constant
+from handgrad._primitives_losses import constant, log_add_exp
 from handgrad.derivations._losses import reduce, require_values, spread
 
 _NONE = -1e30  # the logarithm of a probability of 0: finite, so that no difference of two is NaN
@@ -123,7 +123,8 @@ def _alphas(emitted, skip):
             found.append(xp.where(begins, e, _NONE))
             continue
         before = xp.concat([none, found[-1]], axis=-1)
-        found.append(e + _log_sum(xp.stack([before[:, 2:], before[:, 1:-1], before[:, :-2] + skip]), 0))
+        two = log_add_exp(before[:, 2:], before[:, 1:-1])
+        found.append(e + log_add_exp(two, before[:, :-2] + skip))
     return xp.stack(found)
 
 
@@ -141,7 +142,7 @@ def _betas(emitted, skip, input_lengths, target_lengths):
             onward = emitted[t + 1, ...] + found[-1]
             stay = xp.concat([onward, none], axis=-1)
             jump = xp.concat([onward + skip, none], axis=-1)
-            beta = _log_sum(xp.stack([stay[:, :-2], stay[:, 1:-1], jump[:, 2:]]), 0)
+            beta = log_add_exp(log_add_exp(stay[:, :-2], stay[:, 1:-1]), jump[:, 2:])
         found.append(xp.where(last_step == t, ends, beta))
     return xp.stack(found[::-1])
 

@@ -55,7 +55,7 @@ def _ctc(g: torch.Generator) -> Call:
 
 
 def _losses_of_classes(g: torch.Generator) -> Call:
-    return (_x(g, 512, 400), _class(g, 400, 512)), {}
+    return (_x(g, 1024, 1000), _class(g, 1000, 1024)), {}
 
 
 _FUNCTIONS: dict[str, Callable[[torch.Generator], Any]] = {
