@@ -128,7 +128,13 @@ def limits(
             unseen = 0.0 if scale is None else scale.largest if x is None else scale.loss / extent(x)
             return bound(DEVIATIONS * own_noise()[i]) + ROUNDED * p.unit * unseen
 
-        return Limit(t, bound(OWN * found[i].own), dtype, None if low else refined)
+        # a truth for a lower precision is rounded itself, though in float64
+        truth_own = (
+            0.0
+            if low is None
+            else 16 * 2.0**-53 * float(np.max(np.abs(t), where=np.isfinite(t), initial=0.0))
+        )
+        return Limit(t, bound(OWN * found[i].own) + truth_own, dtype, None if low else refined)
 
     return [limit(i, t) for i, t in enumerate(truth.all)]
 

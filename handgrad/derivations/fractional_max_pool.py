@@ -74,7 +74,8 @@ def cases(d):
     yield case(
         "unbatched",
         distinct(*shape[1:]),
-        uniform(1, 2, d),
+        # exact in 16 bits too, in which PyTorch places the windows by rounded products
+        exactly(np.resize([0.3125, 0.6875], (1, 2, d))),
         kernel_size=(3, 1, 2)[:d],
         output_size=(2, 6, 3)[:d],
     )

@@ -3,8 +3,8 @@
 Shapes.  x (scores) (N, C) or (C,); t of the same shape (or fewer columns), integers: the classes that are
 targets, as far as the first -1 of each row; L (), or (N,) for reduction "none".
 
-Forward.  j runs over the targets as listed (one that is named twice counts twice), i over the classes that are
-not among them.
+Forward.  j runs over the targets as listed (one that is named twice counts twice), i over the classes that
+are not among them.
 
 Chain rule.  With g_ji = [i is no target] / C where 1 - x_j + x_i > 0, else 0: x_i goes into the pairs (., i),
 and x_j into the pairs (j, .) with the sign -1:
