@@ -142,7 +142,7 @@ def reference(torch, x, t, w=None, **options):
 
 def fit(rng, shape):
     """On any value with an axis of classes: indices or probabilities, with every option."""
-    if not shape:
+    if not shape or 0 in shape:
         return None
     axis = min(1, len(shape) - 1)
     classes, kept = shape[axis], shape[:axis] + shape[axis + 1 :]

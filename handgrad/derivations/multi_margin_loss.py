@@ -70,7 +70,7 @@ def _hinges(x, t, margin):
 
 def fit(rng, shape):
     """On any value (N, C) or (C,), with random targets, and weights or none."""
-    if len(shape) not in (1, 2):
+    if len(shape) not in (1, 2) or 0 in shape:
         return None
     w = uniform(shape[-1], low=0.2, high=2.0) if rng.integers(2) else None
     options = {"p": int(rng.integers(1, 3)), "reduction": str(rng.choice(REDUCTIONS))}

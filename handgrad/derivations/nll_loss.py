@@ -59,7 +59,7 @@ def backward(dy, residuals, *, ignore_index=-100, reduction="mean"):  # noqa: AR
 
 def fit(rng, shape):
     """On any value with an axis of classes: random targets, some ignored, with weights or none."""
-    if not shape:
+    if not shape or 0 in shape:
         return None
     axis = min(1, len(shape) - 1)
     classes, kept = shape[axis], shape[:axis] + shape[axis + 1 :]
