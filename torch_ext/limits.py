@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 
 from handgrad.checking import Yardstick, allowed, compare, computational_noise, precision, yardsticks
 from handgrad.checking.differences import Difference
-from handgrad.checking.tolerances import DEVIATIONS, OWN, ROUNDED
+from handgrad.checking.tolerances import DEVIATIONS, OWN, ROUNDED, STEP
 from torch_ext.oracles import Arrays, Results
 
 _DRAWS = 3  # how often inputs are nudged
@@ -90,6 +91,7 @@ def limits(
     rng: np.random.Generator,
     rounding: Callable[[np.random.Generator], Arrays] | None = None,
     fixed: Sequence[int] = (),
+    kinks: Sequence[int] = (),
     arguments: Arrays | None = None,
     scale: Scale | None = None,
     draws: int = _DRAWS,
@@ -97,7 +99,8 @@ def limits(
     """A limit for each result of ``evaluate(values, torch dtype)``, the reference.
 
     ``rounding(rng)``: the reference with every intermediate value nudged (for whole networks), in
-    place of nudged inputs alone. ``fixed``: positions of values that must not be moved.
+    place of nudged inputs alone. ``fixed``: positions of values that must not be moved,
+    ``kinks``: of values that must not be where a result jumps when they are.
     ``arguments``: for each result that is a gradient, the x it belongs to; ``scale``: see there.
     ``draws``: how often the inputs are nudged at first; where that does not explain a difference in
     float64, it is done more often.
@@ -106,7 +109,7 @@ def limits(
     low = None if dtype == "float64" else getattr(torch, dtype)
 
     def measured(draws: int) -> list[Yardstick]:
-        return yardsticks(
+        found = yardsticks(
             lambda moved: evaluate(moved, torch.float64) if rounding is None else rounding(rng),
             None if low is None else lambda moved: evaluate(moved, low),
             values,
@@ -115,6 +118,15 @@ def limits(
             fixed,
             draws,
         )
+        if kinks and any(t is not None and np.any(_jumps(y.noise, t)) for y, t in zip(found, truth.all, strict=True)):
+            still = yardsticks(
+                lambda moved: evaluate(moved, torch.float64), None, values, truth.all, rng, [*fixed, *kinks], draws
+            )
+            found = [
+                replace(y, noise=np.where(_jumps(y.noise, t), s.noise, y.noise)) if t is not None else y
+                for y, s, t in zip(found, still, truth.all, strict=True)
+            ]
+        return found
 
     found = measured(draws)
 
@@ -144,6 +156,12 @@ def limits(
         return Limit(t, bound(found[i].noise, OWN * found[i].own), dtype, None if low else refined)
 
     return [limit(i, t) for i, t in enumerate(truth.all)]
+
+
+def _jumps(noise: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Where a change of the inputs by STEP changes a result as no smooth function would."""
+    finite = np.abs(truth[np.isfinite(truth)]) if truth.dtype == np.float64 else np.zeros(0)
+    return np.asarray(noise * STEP > 1e-3 * np.max(finite, initial=0.0))
 
 
 def extent(x: np.ndarray) -> np.ndarray:

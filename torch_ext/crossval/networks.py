@@ -40,7 +40,7 @@ class Network:
     cotangents: Values
     seed: int = 0
     modes: Mapping[str, Any] = field(default_factory=dict)
-    fixed: frozenset[str] = frozenset()  # inputs on kinks, which must not be moved
+    exact: frozenset[str] = frozenset()  # inputs of chosen numbers, which may be those of kinks
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ class Network:
             "float64",
             elements,
             rng,
-            fixed=[i for i, edge in enumerate(node.args) if edge in self.fixed],
+            kinks=[i for i, edge in enumerate(node.args) if edge in self.exact],
             arguments=[*(None for _ in truth.outputs), *inputs],
             scale=Scale.of(cotangents, truth.outputs, [*inputs, *truth.outputs]),
             draws=1,
@@ -123,13 +123,14 @@ class Network:
         each = reference.limits if dtype == "float64" else reference.limits_in(modes)
         for name, limit in each.items():
             where = f"end to end / {library} / {name}"
-            yield from self.compared(where, culprit, library, "autograd", name, found.get(name), limit)
+            yield from self.compared(where, culprit, library, "autograd", name, found.get(name), limit, dtype)
 
     # --- records --------------------------------------------------------------------------
 
     def compared(
-        self, where: str, layer: str, library: str, oracle: str, name: str, a: Any, limit: Limit
-    ) -> Iterator[Check]:
+        self, where: str, layer: str, library: str, oracle: str, name: str, a: Any, limit: Limit,
+        dtype: str = "float64",
+    ) -> Iterator[Check]:  # fmt: skip
         difference = limit.judge(None if a is None else np.asarray(a))
         if difference is not None:
             yield Check(
@@ -139,7 +140,7 @@ class Network:
                 layer=layer if oracle == "lockstep" or not difference.passed else "",
                 case=self.name,
                 library=library,
-                dtype="float64",
+                dtype=dtype,
                 oracle=oracle,
                 argument=name,
                 shape=() if limit.truth is None else limit.truth.shape,
@@ -191,9 +192,9 @@ def drawn(made: Architecture) -> Network:
     values = {name: passes.rounded(x, dtype) for name, x in made.draw().items()}
     computed = made.graph.forward(values).values
     cotangents = {edge: passes.rounded(dy, dtype) for edge, dy in made.cotangents(computed).items()}
-    fixed = frozenset(name for name, spec in made.leaves.items() if spec.kind == "exactly")
+    exact = frozenset(name for name, spec in made.leaves.items() if spec.kind == "exactly")
     name = f"architecture {made.seed}"
-    return Network(name, "architectures", made.graph, values, cotangents, made.seed, made.modes, fixed)
+    return Network(name, "architectures", made.graph, values, cotangents, made.seed, made.modes, exact)
 
 
 class Reference:
@@ -218,7 +219,6 @@ class Reference:
             self.elements,
             network.rng("noise"),
             lambda rng: self.listed(self.run(rng=rng)),
-            fixed=[i for i, name in enumerate(inputs) if name in network.fixed],
             arguments=[network.values.get(name.removeprefix("d_")) for name in self.truth],
             scale=Scale.of(
                 network.cotangents.values(),
@@ -250,7 +250,7 @@ class Reference:
         network, modes = self.network, modes or {}
         leaves = passes.make_leaves(network, modes, inputs)
         if rng is not None:
-            leaves = {n: x if n in network.fixed else passes.nudged(x, rng, step) for n, x in leaves.items()}
+            leaves = {n: passes.nudged(x, rng, step) for n, x in leaves.items()}
         values = passes.evaluate(network.graph, leaves, passes.native(rng=rng, step=step), modes)
         wanted = [edge for edge, v in values.items() if v.requires_grad]
         return passes.arrays(values), passes.gradients(network, values, wanted)

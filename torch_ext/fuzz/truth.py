@@ -1,0 +1,166 @@
+"""The third oracle: where hand and PyTorch differ, long double and the forward pass alone decide.
+
+A gradient's truth is the numerical derivative of the forward formula in long double, along the axis of the
+element that differs. Where there is none (the one-sided slopes differ), the place is a kink. An output's
+truth is the formula in long double; where that and PyTorch are not even near, PyTorch says what the function is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from handgrad._derivation import Derivation
+from handgrad._errors import InputError
+from handgrad.checking import directional_derivative
+from handgrad.graph import Node
+from torch_ext import oracles
+from torch_ext.crossval.networks import Network, Reference
+from torch_ext.fuzz.outcome import Failure
+
+_NEAR = 1e-6  # a relative difference beyond this is another function, not another rounding
+_STEEP = 1e6  # a condition from which on a difference that rounding explains is no surprise
+_MOST = 400  # elements that are tried one by one
+
+
+class Element(NamedTuple):
+    """One number, three times."""
+
+    name: str
+    index: tuple[int, ...]
+    hand: float
+    native: float
+    truth: float | None
+    error: float  # of the truth
+
+
+def decide(network: Network, reference: Reference, found: Failure) -> Failure:
+    """The failure with a verdict."""
+    if found.verdict:
+        return found
+    if "raises" in found.message:
+        return replace(found, verdict="hand", why="PyTorch gives a result")
+    node = network.graph.nodes.get(found.node)
+    condition = _condition(network, reference, found)
+    found = replace(found, condition=condition)
+    if node is None or found.way != "gradients" or found.library == "torch":
+        return _by_condition(found, node)
+    try:
+        worst = compared(network, reference, node, found.argument)
+    except Exception:
+        return found
+    if worst is None:
+        return _by_condition(found, node)
+    if worst.truth is None:
+        return replace(found, verdict="neither", why=f"a kink at {worst.name}{list(worst.index)}")
+    return _by_truth(found, worst)
+
+
+def _by_truth(found: Failure, e: Element) -> Failure:
+    assert e.truth is not None
+    ours, theirs = abs(e.hand - e.truth), abs(e.native - e.truth)
+    scale = max(abs(e.truth), abs(e.hand), abs(e.native), 1e-300)
+    allowed = max(e.error, (found.allowed or 0.0), 1e-13 * scale)
+    why = f"truth {e.truth:.17g} at {e.name}{list(e.index)}, hand {e.hand:.17g}, PyTorch {e.native:.17g}"
+    if not found.argument.startswith("d_") and theirs > _NEAR * scale:
+        return replace(found, verdict="hand", why=f"the forward formula is another function: {why}")
+    if ours > allowed and theirs > allowed:
+        return replace(found, verdict="both", why=why)
+    if max(ours, theirs) <= allowed:
+        return replace(found, verdict="neither", why=f"ill-conditioned: {why}")
+    return replace(found, verdict="hand" if ours > theirs else "pytorch", why=why)
+
+
+def _by_condition(found: Failure, node: Node | None) -> Failure:
+    """No single layer differs by itself: so the network multiplies what each may err."""
+    if node is None and found.condition is not None and found.condition > _STEEP:
+        why = f"no layer differs by itself, and the network's condition is {found.condition:.1e}"
+        return replace(found, verdict="neither", why=why)
+    return replace(found, verdict="hand" if node is not None else "", why="by its layer alone" if node else "")
+
+
+def _condition(network: Network, reference: Reference, found: Failure) -> float | None:
+    """The relative change of what differs, for a relative change of every value on the way."""
+    step = 2.0**-22
+    try:
+        moved = reference.ends(*reference.run(rng=network.rng("condition"), step=step))
+    except Exception:
+        return None
+    name = found.argument if not found.node else ""
+    rates = []
+    for key in [name] if name in moved else moved:
+        t = reference.truth.get(key)
+        if t is None or t.dtype != np.float64 or t.shape != moved[key].shape or not t.size:
+            continue
+        with np.errstate(all="ignore"):
+            rate = np.max(np.abs(moved[key] - t)) / (step * max(float(np.max(np.abs(t))), 1e-300))
+        rates.append(float(rate))
+    return max((r for r in rates if np.isfinite(r)), default=None)
+
+
+# --- one layer, three ways -----------------------------------------------------------------------------
+
+
+def compared(network: Network, reference: Reference, node: Node, argument: str) -> Element | None:
+    """The element of one output or gradient of one layer that differs most, with its truth."""
+    d, options = node.derivation, node.options
+    inputs = [None if edge is None else reference.values[edge] for edge in node.args]
+    cotangents = [reference.gradients.get(edge) for edge in node.edges]
+    native = oracles.autograd(d, inputs, options, cotangents)
+    outputs, residuals = d.apply(inputs, options)
+    if argument in d.outputs:
+        i = d.outputs.index(argument)
+        index = _worst(outputs[i], native.outputs[i])
+        wide, _ = d.apply([_long(x) for x in inputs], options)
+        return Element(argument, index, *(float(y[index]) for y in (outputs[i], native.outputs[i], wide[i])), 0.0)
+    needs = [g is not None for g in native.gradients]
+    gradients = d.vjp(cotangents, residuals, inputs, options, needs)
+    names = [f"d_{n}" for n in d.input_names(len(inputs))]
+    if argument not in names:
+        return None
+    i = names.index(argument)
+    hand, theirs = gradients[i], native.gradients[i]
+    if hand is None or theirs is None or hand.shape != theirs.shape:
+        return None
+    index = _worst(hand, theirs)
+    truth = derivative(d, inputs, options, cotangents, i, index, float(theirs[index]))
+    value, error = (None, 0.0) if truth is None else truth
+    return Element(argument, index, float(hand[index]), float(theirs[index]), value, error)
+
+
+def _worst(a: Any, b: Any) -> tuple[int, ...]:
+    with np.errstate(all="ignore"):
+        off = np.abs(np.asarray(a, float) - np.asarray(b, float))
+    off = np.where(np.isnan(off), np.inf, off)
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+
+
+def _long(x: Any) -> Any:
+    return x.astype(np.longdouble) if x is not None and x.dtype == np.float64 else x
+
+
+def derivative(
+    d: Derivation, inputs: Any, options: Any, cotangents: Any, i: int, index: tuple[int, ...], size: float
+) -> tuple[float, float] | None:
+    """d<dy, f(x)>/dx_i[index] and its uncertainty; None at a kink. By the forward formula in long double."""
+    wide = [_long(x) for x in inputs]
+    flows = [None if dy is None else dy.astype(np.longdouble) for dy in cotangents]
+    terms = 0.0
+
+    def along(step: np.longdouble) -> np.longdouble:
+        nonlocal terms
+        x = np.array(wide[i])
+        x[index] += step
+        try:
+            outputs, _ = d.apply([*wide[:i], x, *wide[i + 1 :]], options)
+        except InputError:
+            return np.longdouble("nan")
+        products = [dy * y for dy, y in zip(flows, outputs, strict=True) if dy is not None]
+        terms = max(terms, *(float(np.sum(np.abs(p))) for p in products))
+        return np.longdouble(sum(np.sum(p) for p in products))
+
+    along(np.longdouble(0))
+    found = directional_derivative(along, terms + abs(size * float(wide[i][index])))
+    return None if found is None else (found.value, 4 * found.error)
