@@ -57,3 +57,11 @@ def _density(r: Array) -> Array:
     """exp(-r^2)/sqrt(pi); math.pi is rounded to double: sqrt(pi) is built in the dtype of r."""
     xp = namespace(r)
     return xp.exp(-r * r) / xp.sqrt(4 * xp.atan(xp.ones_like(r)))
+
+
+def root(x: Array, n: float = 2) -> Array:
+    """The n-th root of x >= 0, its infinite slope at 0 (n > 1) counted as 0: of lengths, deviations."""
+    xp = namespace(x)
+    zero = x == 0
+    safe = xp.where(zero, xp.ones_like(x), x)
+    return xp.where(zero, xp.zeros_like(x), xp.sqrt(safe) if n == 2 else safe ** (1 / n))

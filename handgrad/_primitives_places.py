@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from handgrad._arrays import Array, library, namespace, normalize_axes
-from handgrad._dual import linear, linear_in_both
+from handgrad._dual import linear, linear_in_both, primal
 from handgrad._errors import require
-from handgrad._primitives import pad_axes, scatter
+from handgrad._primitives import _own, pad_axes, scatter
 
 
 def require_index(layer: str, x: Array, index: Array, dim: int, src: Array | None = None) -> int:
@@ -76,3 +76,34 @@ def _placed(src: Array, index: Array, shape: tuple[int, ...], axis: int) -> Arra
     rows = scatter(xp.moveaxis(src, axis, -1), xp.moveaxis(index, axis, -1), shape[axis])
     rows = xp.moveaxis(rows, -1, axis)
     return pad_axes(rows, tuple((0, n - m) for n, m in zip(shape, rows.shape, strict=True)))
+
+
+# --- order: places only, of which nothing is differentiated --------------------------------
+
+
+def place_of_extreme(x: Array, axis: int, largest: bool) -> Array:
+    """Where the largest (or smallest) entry along an axis stands; the axis keeps length 1. NaN wins."""
+    x = primal(x)
+    xp = namespace(x)
+    if own := _own(xp, "place_of_extreme"):
+        return own(x, axis, largest)
+    return (xp.argmax if largest else xp.argmin)(x, axis=axis, keepdims=True)
+
+
+def order(x: Array, axis: int, descending: bool, stable: bool) -> Array:
+    """The places of the entries along an axis, in rising order."""
+    x = primal(x)
+    xp = namespace(x)
+    if own := _own(xp, "order"):
+        return own(x, axis, descending, stable)
+    return xp.argsort(x, axis=axis, descending=descending, stable=True)
+
+
+def first_places(x: Array, k: int, axis: int, largest: bool, ordered: bool) -> Array:
+    """The places of the k largest (or smallest) entries along an axis, in order if that is asked for."""
+    x = primal(x)
+    xp = namespace(x)
+    if own := _own(xp, "first_places"):
+        return own(x, k, axis, largest, ordered)
+    places = xp.argsort(x, axis=axis, descending=largest, stable=True)
+    return places[(*(slice(None),) * axis, slice(0, k), ...)]

@@ -34,7 +34,7 @@ globals().update(
     {
         name: getattr(torch, name)
         for name in (
-            "abs addmm ceil cos erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
+            "abs ceil cos erf erfc exp expm1 floor isfinite isinf index_select isnan log log1p "
             "logical_and logical_not logical_or round sign sin sqrt square tanh trunc"
         ).split()
     }
@@ -452,3 +452,43 @@ def integers(x: Tensor) -> list[int] | None:
         or x.device.type == "meta"
     )
     return None if hidden else x.tolist()
+
+
+def place_of_extreme(x: Tensor, axis: int, largest: builtins.bool) -> Tensor:
+    """The indices of ``torch.max`` and ``torch.min``."""
+    return (torch.max if largest else torch.min)(x, axis, keepdim=True)[1]
+
+
+def order(x: Tensor, axis: int, descending: builtins.bool, stable: builtins.bool) -> Tensor:
+    """The indices of ``torch.sort``."""
+    return torch.sort(x, dim=axis, descending=descending, stable=stable)[1]
+
+
+def first_places(x: Tensor, k: int, axis: int, largest: builtins.bool, ordered: builtins.bool) -> Tensor:
+    """The indices of ``torch.topk``."""
+    return torch.topk(x, k, axis, largest, ordered)[1]
+
+
+def running_logsumexp(x: Tensor, axis: int) -> Tensor:
+    """``torch.logcumsumexp``."""
+    return torch.logcumsumexp(x, axis)
+
+
+def cumulative_sum(x: Tensor, *, axis: int) -> Tensor:
+    """``torch.cumsum``."""
+    return torch.cumsum(x, axis)
+
+
+def cumulative_prod(x: Tensor, *, axis: int) -> Tensor:
+    """``torch.cumprod``."""
+    return torch.cumprod(x, axis)
+
+
+def prod(x: Tensor, *, axis: int, keepdims: builtins.bool = False) -> Tensor:
+    """``torch.prod``, along one axis."""
+    return torch.prod(x, axis, keepdims)
+
+
+def addmm(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``torch.addmm``, and ``torch.baddbmm`` of batches."""
+    return (torch.addmm if a.ndim == 2 else torch.baddbmm)(c, a, b)

@@ -7,14 +7,14 @@ one sample.
 Forward.  x is read as (N, num_groups, D), and each row of D numbers is normalised as in layer norm, in two
 passes; σ² divides by D.
 
-Chain rule.  dy is ∂L/∂y. From y = w x̂ + b, with the w and b of the channel,  dx̂ = w dy. Within a row this is
-layer norm, which ``layer_norm`` derives step by step:
+Chain rule.  dy is ∂L/∂y. From y = w x̂ + b, with the w and b of the channel,  dx̂ = w dy. Within a row this
+is layer norm, which ``layer_norm`` derives step by step:
     ∂x̂_i/∂x_k = r ([i = k] - 1/D - x̂_i x̂_k/D),  r = 1/sqrt(σ² + ε)
     dx_k = Σ_i dx̂_i ∂x̂_i/∂x_k = r (dx̂_k - Σ_i dx̂_i/D - x̂_k Σ_i dx̂_i x̂_i/D)
 w and b belong to channels and not to places in a row, so dx̂ = w dy comes before the sums over the row.
 
-Result.  dx = r (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)), the means over the D elements of a group; dw = Σ dy x̂ and
-db = Σ dy over all axes but C. One group is layer norm over (C, ...), C groups are instance norm.
+Result.  dx = r (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)), the means over the D elements of a group; dw = Σ dy x̂
+and db = Σ dy over all axes but C. One group is layer norm over (C, ...), C groups are instance norm.
 
 Kinks: none (ε > 0; with ε = 0 a group of equal numbers gives 0/0, NaN).
 Errors: fewer than two axes, a num_groups that does not divide C, w or b not of shape (C,).

@@ -233,6 +233,14 @@ def _grid_sample(x, grid, *, mode="bilinear", padding_mode="zeros", align_corner
     return grid_sample.formula(x, grid, **options)
 
 
+def _logcumsumexp(x, *, dim):
+    top = x.detach().amax(dim, True)
+    powers = torch.exp(x - top)
+    parts = [powers.narrow(dim, 0, i + 1).sum(dim) for i in range(x.shape[dim])] if x.ndim else [powers]
+    y = torch.stack(parts, dim) if x.ndim else parts[0]
+    return torch.log(y) + top
+
+
 # torch 2.13: third derivatives and nested forward mode of the first three are wrong, since their
 # statistics count as constants there; embedding_bag has neither second derivatives nor forward mode;
 # nested forward mode of binary_cross_entropy_with_logits raises; second derivatives of
@@ -240,7 +248,9 @@ def _grid_sample(x, grid, *, mode="bilinear", padding_mode="zeros", align_corner
 # denominator; cross_entropy of class indices has no derivative in the weights;
 # bilinear and conv_tbc have no batching rule (vmap warns), and conv_tbc no forward mode.
 # Recurrent layers and cells have no batching rule either; grid_sample has no forward mode.
+# The third derivative of logcumsumexp is NaN: its backward takes logarithms of incoming gradients.
 COMPOSED = {
+    "logcumsumexp": _logcumsumexp,
     "layer_norm": _layer_norm,
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,

@@ -49,6 +49,15 @@ DOCUMENTED = {
     "add": "input, other, *, alpha=1, out=None",
     "subtract": "input, other, *, alpha=1, out=None",
     "abs": "input, *, out=None",
+    **dict.fromkeys(("max", "min"), "input, *args, **kwargs"),
+    **dict.fromkeys(("amax", "amin"), "input, dim=(), keepdim=False, *, out=None"),
+    **dict.fromkeys(
+        ("var", "std"), "input, dim=None, unbiased=None, keepdim=False, *, correction=None, out=None"
+    ),
+    "einsum": "*args",
+    "linalg_vector_norm": "x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None",
+    "logsumexp": "input, dim, keepdim=False, *, out=None",
+    "prod": "input, dim=None, keepdim=False, *, dtype=None, out=None",
     "index_add": "input, dim, index, source, *, alpha=1, out=None",
     "narrow": "input, dim, start, length",
     "scatter": "input, dim, index, src, *, reduce=None",

@@ -27,6 +27,7 @@ from torch_ext.functional._norms import *  # noqa: F403
 from torch_ext.functional._pooling import *  # noqa: F403
 from torch_ext.functional._products import *  # noqa: F403
 from torch_ext.functional._recurrent import *  # noqa: F403
+from torch_ext.functional._reductions import *  # noqa: F403
 from torch_ext.functional._shape_changes import *  # noqa: F403
 from torch_ext.functional._shapes import *  # noqa: F403
 from torch_ext.functional._softmaxes import *  # noqa: F403

@@ -98,10 +98,10 @@ def _truth(name: str) -> Callable[..., Any] | None:
     formula = registry[name].truth if name in registry else None
     if formula is None:
         return None
-    native = _native(name)
+    signature = inspect.signature(getattr(torch_ext.functional, name))  # PyTorch's may be built in C
 
     def truth(*args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(native).bind(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
         in_place = bound.arguments.pop("inplace", False)
         x, *rest = bound.args
         y = formula(torch, x, *rest)
