@@ -9,7 +9,7 @@ very numbers of a kink) is a new leaf.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class Builder:
         for i, (spec, called) in enumerate(zip(case.inputs, names, strict=True)):
             edge = None
             if spec is not None:
-                edge = self.lead(value, spec) if i == carrier else self.at_hand(spec)
+                edge = self.lead(value, spec) if i == carrier else self.at_hand(spec, {value, *args})
                 edge = edge or self._drawn(name, spec, called)
             args.append(edge)
         return self.apply(name, *args, **case.options)
@@ -93,17 +93,22 @@ class Builder:
             return None
         return real[0] if self.rng.uniform() < 0.85 else int(self.rng.choice(real))
 
-    def at_hand(self, spec: Spec) -> str | None:
-        """Now and then a value that exists already, used once more, instead of a new leaf."""
+    def at_hand(self, spec: Spec, but: Container[str | None]) -> str | None:
+        """Now and then a value that exists already, used once more, instead of a new leaf.
+
+        Not what the layer takes already: a value's distance from itself has a gradient of rounding alone.
+        """
         if self.rng.uniform() > 0.3:
             return None
         if spec.kind == "normal":
             near = abs(spec.low) <= 1 and 0.3 <= spec.high <= 3
-            same = [e for e, v in self.values.items() if v.shape == spec.shape and is_floating(v)] if near else []
+            found = self.values.items() if near else ()
+            same = [e for e, v in found if v.shape == spec.shape and is_floating(v)]
         elif spec.kind in ("integers", "places"):
             same = [e for e, v in self.values.items() if v.shape == spec.shape and _within(v, spec)]
         else:
             return None
+        same = [edge for edge in same if edge not in but]
         return same[self.rng.integers(len(same))] if same else None
 
     # --- leading a value to where a layer takes it ---------------------------------------

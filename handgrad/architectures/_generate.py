@@ -23,7 +23,7 @@ from handgrad.architectures._architecture import Architecture, restricted
 from handgrad.architectures._builder import Builder
 from handgrad.architectures._coverage import Coverage, case_values
 from handgrad.architectures._modes import draw_modes
-from handgrad.architectures._motifs import MOTIFS, chain, join, loss, start
+from handgrad.architectures._motifs import MOTIFS, chain, further, join, loss, start
 
 Focus = tuple[str, Case | None]  # None: as its ``fit`` has it
 _MANY = 15  # nodes after which no further motif begins
@@ -61,8 +61,8 @@ def _build(
         value = _motif(b, value)
     value = b.place(neighbour, value) or value
     value = b.place(layer, value if _floating(b, value) else start(b), case) or value
-    if not _floating(b, value):
-        value = start(b)
+    value = further(b, value) if _floating(b, value) and value in b.nodes else value
+    value = value if _floating(b, value) else start(b)
     for _ in range(rng.choice((0, 0, 1, 1, 2))):
         value = _motif(b, value)
     if rng.uniform() < 0.4:

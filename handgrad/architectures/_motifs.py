@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from handgrad._arrays import is_floating, size
 from handgrad._cases import mask, normal
 from handgrad._derivation import registry
+from handgrad._errors import LayerError
 from handgrad.architectures._builder import Builder
 from handgrad.graph import Node
 
@@ -23,8 +24,18 @@ def chain(b: Builder, value: str, layers: Sequence[str] = ()) -> str:
     for _ in range(2):
         name = layers[b.rng.integers(len(layers))]
         if (y := b.place(name, value)) is not None and is_floating(b.values[y]):
-            return y
+            return further(b, y)
     return value
+
+
+def further(b: Builder, y: str) -> str:
+    """Now and then a further output of the layer in place of its first, which then goes unused, or both."""
+    d = b.nodes[y].derivation
+    others = [e for e, o in zip(b.nodes[y].edges[1:], d.outputs[1:], strict=True) if o not in d.constant]
+    if not others or b.rng.integers(2):
+        return y
+    other = others[b.rng.integers(len(others))]
+    return other if b.rng.integers(2) else _combined(b, y, other) or y
 
 
 def start(b: Builder) -> str:
@@ -49,6 +60,8 @@ def dense(b: Builder, value: str) -> str:
 
 def branches(b: Builder, value: str) -> str:
     """Two branches, side by side or combined element by element."""
+    if b.rng.uniform() < 0.2:  # two edges from one node to another
+        return _combined(b, value, value) or value
     left, right = chain(b, value), chain(b, chain(b, value))
     if b.rng.integers(2):
         return _side_by_side(b, left, right) or left
@@ -105,6 +118,31 @@ def loop(b: Builder, value: str) -> str:
             break
         h = again
     return h
+
+
+def carried(b: Builder, value: str) -> str:
+    """A layer of several outputs, and one that takes them by name: a state handed on, indices to unpool by."""
+    several = [name for name in b.layers if len(registry[name].outputs) > 1]
+    if not several or b.place(several[b.rng.integers(len(several))], value) is None:
+        return value
+    node = next(node for node in reversed(b.nodes.values()) if node.layer in several)
+    given = {
+        output.removesuffix("_n").removesuffix("_after"): edge
+        for output, edge in zip(node.derivation.outputs, node.edges, strict=True)
+    }
+    takers = [name for name in b.layers if given.keys() & registry[name].inputs[1:]]
+    if not takers:
+        return node.name
+    taker = registry[node.layer if node.layer in takers else takers[b.rng.integers(len(takers))]]
+    before = node.args if taker is node.derivation else (node.name,)
+    args = [given.get(name, before[i] if i < len(before) else None) for i, name in enumerate(taker.inputs)]
+    while args and args[-1] is None:
+        args.pop()
+    options = {name: v for name, v in node.options.items() if name in taker.options}
+    try:
+        return b.apply(taker.name, *args, **options) or node.name
+    except LayerError:  # not every shape or option of the one is one of the other
+        return node.name
 
 
 def encoder_decoder(b: Builder, value: str) -> str:
@@ -179,8 +217,8 @@ def join(b: Builder, value: str) -> str:
 
 
 MOTIFS: tuple[Motif, ...] = (
-    chain, chain, chain, residual, dense, branches, split, shared, shared, loop, encoder_decoder,
-    conditional, expansion, views,
+    chain, chain, chain, residual, dense, branches, split, shared, shared, loop, carried,
+    encoder_decoder, conditional, expansion, views,
 )  # fmt: skip
 
 

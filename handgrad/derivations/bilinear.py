@@ -69,7 +69,7 @@ def backward(dy, residuals, needs):
 
 def fit(rng, shape):
     """On any value with at least one axis, beside another of up to four entries a row."""
-    if not shape:
+    if not shape or shape[-1] == 0:
         return None
     n, o = int(rng.integers(1, 5)), int(rng.integers(1, 5))
     bias = normal(o) if rng.integers(2) else None
