@@ -66,17 +66,30 @@ def hand(modes: Modes) -> Caller:
     return call
 
 
-def native(modes: Modes | None = None, rng: np.random.Generator | None = None, step: float = 0.0) -> Caller:
-    """Each node by PyTorch's own function; with ``rng`` its values are nudged, as rounding would."""
+def native(
+    modes: Modes | None = None,
+    rng: np.random.Generator | None = None,
+    step: float = 0.0,
+    faithful: bool = False,
+) -> Caller:
+    """Each node by PyTorch's own function; with ``rng`` its values are nudged, as rounding would.
+
+    ``faithful``: with all that PyTorch itself may raise on.
+    """
     places = frozenset((modes or {}).get("in_place", ()))
 
     def call(node: Node, args: Sequence[Any]) -> tuple[Any, ...]:
         # contiguous: some of PyTorch's own backward passes raise otherwise (nll_loss after a transpose)
-        plain = [x if x is None else x.contiguous() for x in detached(node.derivation, args)]
+        plain = detached(node.derivation, args)
+        if not faithful:
+            plain = [x if x is None else x.contiguous() for x in plain]
         if node.name in places and takes_in_place(node.layer):
             y = oracles.reference(node.derivation, [plain[0].clone(), *plain[1:]], node.options)[0]
             return (args[0].copy_(y),)
-        outputs = oracles.reference(node.derivation, plain, node.options)
+        # a sparse gradient is one of a leaf alone: PyTorch's other functions do not take it back further
+        dense = node.options.get("sparse") and not faithful
+        options = {**node.options, "sparse": False} if dense else node.options
+        outputs = oracles.reference(node.derivation, plain, options)
         return outputs if rng is None else tuple(nudged(y, rng, step) for y in outputs)
 
     return call
@@ -114,21 +127,27 @@ def evaluate(graph: Graph, leaves: Mapping[str, Tensor], call: Caller, modes: Mo
     inside = frozenset(region.get("nodes", ()))
     half = getattr(torch, region.get("dtype", "bfloat16"))
     values = dict(leaves)
-    with _region() as enter:
+
+    def compute(enter: Callable[[torch.dtype | None], None] | None) -> None:
         for node in graph.functions:
             args = [None if edge is None else values[edge] for edge in node.args]
-            enter(half if node.name in inside else None)
-            if inside and node.name not in inside:
-                args = [_cast(x, plain) for x in args]
+            if enter is not None:
+                enter(half if node.name in inside else None)
+                if node.name not in inside:
+                    args = [_cast(x, plain) for x in args]
             if node.name in casts:
                 low = getattr(torch, casts[node.name])
                 outputs = [_cast(y, plain) for y in call(node, [_cast(x, low) for x in args])]
             else:
                 outputs = list(call(node, args))
             values.update(zip(node.edges, outputs, strict=True))
-    if inside:
-        values = {edge: v if edge in leaves else _cast(v, plain) for edge, v in values.items()}
-    return values
+
+    if not inside:
+        compute(None)
+        return values
+    with _region() as enter:
+        compute(enter)
+    return {edge: v if edge in leaves else _cast(v, plain) for edge, v in values.items()}
 
 
 @contextmanager

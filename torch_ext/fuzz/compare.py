@@ -21,11 +21,11 @@ from torch_ext.crossval.layers import describe
 from torch_ext.crossval.networks import Network, Reference, drawn
 from torch_ext.crossval.run import built_on
 from torch_ext.fuzz.outcome import Failure, Outcome
-from torch_ext.fuzz.truth import decide
+from torch_ext.fuzz.truth import decide, decide_way
 from torch_ext.fuzz.ways import WAYS, repeated
 from torch_ext.limits import Limit, limits
 
-_CHANGED = "modified by an inplace operation"  # what autograd says where a saved tensor was overwritten
+_RAISED = re.compile(r"raises (\w+):")
 FIRST = "gradients"
 
 
@@ -98,13 +98,14 @@ def _first_order(network: Network, reference: Reference) -> Iterator[Failure]:
         wrong = [check for check in network.end_to_end(library, reference, "") if not check.passed]
         if not wrong:
             continue
-        if library == "torch" and any(_CHANGED in check.message for check in wrong):
-            if not _refused(network):
-                yield _failure(wrong[0], network)
+        raised = _RAISED.match(wrong[0].message)
+        if library == "torch" and raised and _refused(network, raised[1]):
+            if not network.modes.get("in_place"):
                 return
             network = replace(network, modes={k: v for k, v in network.modes.items() if k != "in_place"})
             wrong = [check for check in network.end_to_end(library, reference, "") if not check.passed]
-            if not wrong:
+            raised = _RAISED.match(wrong[0].message) if wrong else None
+            if not wrong or (raised and _refused(network, raised[1])):
                 return
         found = _failure(wrong[0], network)
         yield _localised(network, reference, found) if library == "torch" else found
@@ -117,14 +118,16 @@ def _cause(wrong: list[Check]) -> Check:
     return next((c for c in wrong if not (c.layer and built_on(c.layer) & names)), wrong[0])
 
 
-def _refused(network: Network) -> bool:
-    """Whether PyTorch, too, refuses to have these tensors overwritten: a layer before has saved one."""
+def _refused(network: Network, error_type: str) -> bool:
+    """Whether PyTorch raises likewise in the same modes, such as where a saved tensor is overwritten."""
+    modes = network.modes
     try:
-        leaves = passes.make_leaves(network, {})
-        values = passes.evaluate(network.graph, leaves, passes.native(network.modes))
-        passes.gradients(network, values, network.variables)
-    except RuntimeError as error:
-        return _CHANGED in str(error)
+        values = passes.evaluate(
+            network.graph, passes.make_leaves(network, modes), passes.native(modes, faithful=True), modes
+        )
+        passes.gradients(network, values, network.variables, modes)
+    except Exception as error:
+        return type(error).__name__ == error_type
     return False
 
 
@@ -275,16 +278,29 @@ def _differs(network: Network, way: str) -> Failure | None:
         leaves = passes.make_leaves(network, network.modes)
         found = passes.arrays(by_hand(network, passes.hand({}), leaves))
     except Exception as error:
-        return Failure(way=way, library="torch", dtype="float64", message=f"raises {describe(error)}")
+        _skip_if_alike(network, way, error)
+        return Failure(way=way, library="torch", dtype="float64", message=f"raises {describe(error)}", verdict="hand",
+                       why="PyTorch gives a result")  # fmt: skip
     for name, limit in _limits(network, truth, native).items():
         difference = limit.judge(found.get(name))
         if difference is not None and not difference.passed:
-            return Failure(
+            failure = Failure(
                 way=way, argument=name, library="torch", dtype="float64", message=difference.message or "differs",
                 hand=difference.analytic, native=difference.reference, error=difference.max_abs_error,
                 allowed=_allowed(difference),
             )  # fmt: skip
+            return decide_way(network, failure, difference.worst_index)
     return None
+
+
+def _skip_if_alike(network: Network, way: str, ours: Exception) -> None:
+    """PyTorch's own layers, going the very same way, may raise as well: of an expanded tensor, for one."""
+    try:
+        leaves = passes.make_leaves(network, network.modes)
+        WAYS[way][0](network, passes.native(faithful=True), leaves)
+    except Exception as theirs:
+        if type(theirs) is type(ours):
+            raise _Skipped(f"PyTorch raises {describe(theirs)}") from None
 
 
 def _allowed(difference: Any) -> float | None:

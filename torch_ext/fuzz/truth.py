@@ -14,9 +14,10 @@ import numpy as np
 
 from handgrad._derivation import Derivation
 from handgrad._errors import InputError
-from handgrad.checking import directional_derivative
+from handgrad.checking import Directional, directional_derivative
 from handgrad.graph import Node
 from torch_ext import oracles
+from torch_ext.crossval.layers import generator
 from torch_ext.crossval.networks import Network, Reference
 from torch_ext.fuzz.outcome import Failure
 
@@ -98,6 +99,64 @@ def _condition(network: Network, reference: Reference, found: Failure) -> float 
             rate = np.max(np.abs(moved[key] - t)) / (step * max(float(np.max(np.abs(t))), 1e-300))
         rates.append(float(rate))
     return max((r for r in rates if np.isfinite(r)), default=None)
+
+
+# --- beyond the first order ------------------------------------------------------------------------------
+
+
+def decide_way(network: Network, found: Failure, index: tuple[int, ...] | None) -> Failure:
+    """A failure of a second derivative or of forward mode, with a verdict: numerically, in long double.
+
+    The first order agrees here, so that its formula is what is differentiated numerically once more.
+    """
+    if found.way not in ("double_backward", "forward_mode") or index is None or found.hand is None:
+        return replace(found, verdict="hand", why="PyTorch's plain results agree with ours")
+    try:
+        truth = _second(network, found.argument, index)
+    except Exception:
+        return found
+    if truth is None:
+        return replace(found, verdict="neither", why=f"a kink at {found.argument}{list(index)}")
+    assert found.native is not None
+    return _by_truth(found, Element(found.argument, index, found.hand, found.native, truth.value, 4 * truth.error))
+
+
+def _second(network: Network, argument: str, index: tuple[int, ...]) -> Directional | None:
+    """dS/dx or dS/du at one element, S = <v, J'u>; or the element of J v."""
+    kind, _, name = argument.partition("_")
+    values = {n: _long(x) for n, x in network.values.items()}
+    flows = {n: x.astype(np.longdouble) for n, x in network.cotangents.items()}
+    vs = {n: direction(network, n, values[n].shape).astype(np.longdouble) for n in network.variables}
+    size = 0.0
+
+    def along(step: np.longdouble) -> np.longdouble:
+        nonlocal size
+        given, incoming = dict(values), dict(flows)
+        if kind == "jv":
+            given |= {n: x + step * vs[n] for n, x in values.items() if n in vs}
+        else:
+            moved = given if kind == "dd" else incoming
+            moved[name] = np.array(moved[name])
+            moved[name][index] += step
+        try:
+            passed = network.graph.forward(given)
+        except InputError:
+            return np.longdouble("nan")
+        if kind == "jv":
+            size = max(size, abs(float(passed.values[name][index])))
+            return np.longdouble(passed.values[name][index])
+        found = passed.backward(incoming, network.variables)
+        products = [found[n] * v for n, v in vs.items() if n in found]
+        size = max(size, sum(float(np.sum(np.abs(p))) for p in products))
+        return np.longdouble(sum(np.sum(p) for p in products))
+
+    along(np.longdouble(0))
+    return directional_derivative(along, size)
+
+
+def direction(network: Network, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The direction v along which a variable is moved."""
+    return np.asarray(generator(network.seed, "direction", name).standard_normal(shape))
 
 
 # --- one layer, three ways -----------------------------------------------------------------------------

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from torch_ext.crossval import passes
-from torch_ext.crossval.layers import generator
 from torch_ext.crossval.networks import Network
 from torch_ext.crossval.passes import Caller, Tensors
+from torch_ext.fuzz.truth import direction
 
 Way = Callable[[Network, Caller, Tensors], Tensors]
 _COPIES = 2
@@ -26,8 +26,7 @@ _STEPS, _RATE = 3, 0.01
 
 
 def _direction(network: Network, name: str, like: Tensor) -> Tensor:
-    rng = generator(network.seed, "direction", name)
-    return torch.from_numpy(np.asarray(rng.standard_normal(tuple(like.shape)))).to(like.dtype)
+    return torch.from_numpy(direction(network, name, tuple(like.shape))).to(like.dtype)
 
 
 def _forward(network: Network, call: Caller) -> Callable[..., tuple[Tensor, ...]]:
@@ -218,7 +217,3 @@ def repeated(network: Network) -> str:
             if name in b and not np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f"):
                 return prefix + name
     return ""
-
-
-def options(_: Any = None) -> tuple[str, ...]:
-    return (*WAYS, "repeat")
