@@ -238,7 +238,7 @@ _CHAIN: dict[str, Callable[[Any, Array, Array], Array]] = {
 }
 _LINEAR = (
     "sum mean reshape permute_dims matrix_transpose moveaxis expand_dims squeeze broadcast_to flip roll "
-    "concat stack take take_along_axis real imag conj tile repeat cumulative_sum negative positive"
+    "concat stack take take_along_axis real imag conj tile repeat cumulative_sum negative positive tril triu"
 ).split()
 _STEPS = "sign floor ceil round trunc floor_divide".split()  # constant between jumps: slope 0
 _OF_VALUES = (

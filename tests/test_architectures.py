@@ -36,7 +36,9 @@ def test_another_process_makes_the_same():
     seeds = (0, 5, 12_345)
     code = f"from handgrad.architectures import generate\nfor s in {seeds}: print(generate(s).to_json())"
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
     assert done.stdout.splitlines() == [generate(seed).to_json() for seed in seeds]
 
 
@@ -97,7 +99,9 @@ def test_every_mode_is_drawn(drawn):
     seen = {}
     for made, _ in drawn:
         for mode, value in made.modes.items():
-            found = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            found = (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            )
             seen.setdefault(mode, set()).update(v for v in found if isinstance(v, str))
     properties = schema()["definitions"]["modes"]["properties"]
     assert set(seen) == set(properties)
@@ -134,7 +138,8 @@ def test_coverage_adds_up():
         (one if seed < 10 else two).add(generate(seed))
         both.add(generate(seed))
     assert pickle.loads(pickle.dumps(one)).merge(two).to_dict() == both.to_dict()
-    assert both.count("add") == sum(both.count("add", v) for v in {v for l, v, _ in both.triples if l == "add"})
+    values = {value for layer, value, _ in both.triples if layer == "add"}
+    assert both.count("add") == sum(both.count("add", value) for value in values)
 
 
 def test_coverage_grows_faster_where_it_aims():
@@ -178,7 +183,9 @@ def test_candidates_are_valid_and_smaller(seed):
 
 def test_shrinking_ends_at_one_node():
     """A failure of one layer alone leaves that layer, with what it needs."""
-    seed = next(s for s in range(2000) if "gelu" in generate(s).layers and len(generate(s).graph.functions) > 8)
+    seed = next(
+        s for s in range(2000) if "gelu" in generate(s).layers and len(generate(s).graph.functions) > 8
+    )
     made = generate(seed)
     while True:
         found = next((c for c in smaller(made) if "gelu" in c.layers), None)
@@ -233,26 +240,56 @@ def test_a_file_by_hand():
         (text([node("__import__('os')", "relu", "x")]), r"nodes\[0\]\.name: "),
         (text([node("x", "relu", "x")]), r"nodes\[0\]\.name: each node and leaf has a name of its own"),
         (text([node("a", "add", "q", "x")]), r"nodes\[0\]\.args\[0\]: an argument is a leaf.*received 'q'"),
-        (text([node("a", "relu", "b"), node("b", "relu", "a")]), r"nodes\[0\]\.args\[0\]: .*no cycle.*nodes\[1\]"),
+        (
+            text([node("a", "relu", "b"), node("b", "relu", "a")]),
+            r"nodes\[0\]\.args\[0\]: .*no cycle.*nodes\[1\]",
+        ),
         (text([node("a", "relu", "a")]), "no cycle"),
         (text([node("a", "relu", "x", "x")]), r"nodes\[0\]\.args: relu takes at most 1: x; received 2"),
-        (text([node("a", "relu", "x", slope=1)]), r"nodes\[0\]\.options: the options of relu are none; received 'slope'"),
-        (text([node("a", "matmul", "x", "x")]), r"nodes\[0\]: matmul refuses what it is given \(shapes \(2, 3\), \(2, 3\)\)"),
-        (text([node("a", "pad", "x", pad=[10**6] * 4)]), r"nodes\[0\]: pad may need at most 536,870,912 numbers"),
-        (text([node("a", "interpolate", "y", scale_factor=1e8)], {"y": {"shape": [1, 1, 2]}}), "may need at most"),
+        (
+            text([node("a", "relu", "x", slope=1)]),
+            r"nodes\[0\]\.options: the options of relu are none; received 'slope'",
+        ),
+        (
+            text([node("a", "matmul", "x", "x")]),
+            r"nodes\[0\]: matmul refuses what it is given \(shapes \(2, 3\), \(2, 3\)\)",
+        ),
+        (
+            text([node("a", "pad", "x", pad=[10**6] * 4)]),
+            r"nodes\[0\]: pad may need at most 536,870,912 numbers",
+        ),
+        (
+            text([node("a", "interpolate", "y", scale_factor=1e8)], {"y": {"shape": [1, 1, 2]}}),
+            "may need at most",
+        ),
         (text(leaves={"x": {"form": 3}}), r"leaves\.x: .*shape"),
-        (text(leaves={"x": {"shape": [2**20, 2**20]}}), r"leaves\.x\.shape: a leaf has at most 1,048,576 numbers"),
+        (
+            text(leaves={"x": {"shape": [2**20, 2**20]}}),
+            r"leaves\.x\.shape: a leaf has at most 1,048,576 numbers",
+        ),
         (text(leaves={f"x{i}": {"shape": [2**20]} for i in range(5)}), "leaves: all leaves together"),
-        (text(leaves={"x": {"shape": [2], "kind": "exactly", "values": [1]}}), r"leaves\.x\.values: shape \[2\] takes 2"),
-        (text(leaves={"x": {"shape": [2], "kind": "integers", "high": 0}}), r"leaves\.x: integers are drawn from"),
+        (
+            text(leaves={"x": {"shape": [2], "kind": "exactly", "values": [1]}}),
+            r"leaves\.x\.values: shape \[2\] takes 2",
+        ),
+        (
+            text(leaves={"x": {"shape": [2], "kind": "integers", "high": 0}}),
+            r"leaves\.x: integers are drawn from",
+        ),
         (text(leaves={"x": {"shape": [2], "kind": "places", "high": 1e9}}), r"leaves\.x\.high: 2 places"),
         (text(leaves={"x": {"shape": [2], "kind": "eval"}}), r"leaves\.x\.kind: "),
         (text([RELU], modes={"dtype": "int8"}), r"modes\.dtype: "),
         (text([RELU], modes={"casts": {"b": "float32"}}), r"modes\.casts: it names nodes; received 'b'"),
-        (text([RELU], modes={"cotangents": {"x": "none"}}), r"modes\.cotangents: it names ends of the graph; received 'x'"),
-        (text([RELU], modes={"autocast": {"dtype": "bfloat16", "nodes": ["a"]}}), r"modes\.autocast: .*float32"),
+        (
+            text([RELU], modes={"cotangents": {"x": "none"}}),
+            r"modes\.cotangents: it names ends of the graph; received 'x'",
+        ),
+        (
+            text([RELU], modes={"autocast": {"dtype": "bfloat16", "nodes": ["a"]}}),
+            r"modes\.autocast: .*float32",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_architecture_is_refused(written, says):
     with pytest.raises(InputError, match=says) as caught:
         from_json(written)

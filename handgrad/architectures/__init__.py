@@ -17,7 +17,7 @@ dtype       of every floating leaf: "float64" (the default), "float32", "bfloat1
 casts       {node: dtype}: the node computes in another dtype. Its floating arguments are cast to it, and
             its floating outputs are cast back to ``dtype``. Both casts are part of the graph: gradients
             flow through them
-autocast    {"dtype": "bfloat16" or "float16", "nodes": [...]}: these nodes, one run in the order of the graph,
+autocast    {"dtype": "bfloat16" or "float16", "nodes": [...]}: these nodes, one run in the graph's order,
             are called under autocast of that dtype. What a node outside of them takes from one, and an end
             among them, is cast to ``dtype``, outside of autocast. Only where ``dtype`` is "float32"
 in_place    [nodes]: called in their in-place form (``inplace=True``) where they have one and PyTorch's own

@@ -105,14 +105,22 @@ def _laid(x: Array, layout: str | None) -> Array:
     return np.repeat(np.take(x, [0], axis=axis), x.shape[axis], axis=axis)
 
 
-def restricted(seed: int, nodes: list[Node], leaves: Mapping[str, Spec], modes: Mapping[str, Any]) -> Architecture:
+def restricted(
+    seed: int, nodes: list[Node], leaves: Mapping[str, Spec], modes: Mapping[str, Any]
+) -> Architecture:
     """The architecture of these function nodes: leaves and modes of what is no longer there are left out."""
     used = {edge for node in nodes for edge in node.args}
     kept = {name: spec for name, spec in leaves.items() if name in used}
     graph = Graph([*map(Node, kept), *nodes])
     made = Architecture(seed, graph, kept, modes)
     names, ends = {node.name for node in nodes}, set(made.ends)
-    there = {"layouts": kept.keys(), "frozen": kept.keys(), "in_place": names, "casts": names, "cotangents": ends}
+    there = {
+        "layouts": kept.keys(),
+        "frozen": kept.keys(),
+        "in_place": names,
+        "casts": names,
+        "cotangents": ends,
+    }
     clean: dict[str, Any] = {}
     for mode, value in modes.items():
         if mode == "autocast":
@@ -144,11 +152,15 @@ def _spec(spec: Spec) -> dict[str, Any]:
 
 
 def encoded(value: Any) -> Any:
-    """Options and modes as strict JSON."""
+    """Options and modes as strict JSON: see ``_read.decoded``."""
     if isinstance(value, Mapping):
         return {name: encoded(v) for name, v in value.items()}
     if isinstance(value, tuple | list):
         return [encoded(v) for v in value]
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop, value.step]}
+    if value is ...:
+        return "..."
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

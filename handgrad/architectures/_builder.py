@@ -19,7 +19,7 @@ from handgrad._cases import Case, Spec, exactly, normal
 from handgrad._derivation import Derivation, registry
 from handgrad._errors import LayerError, require
 from handgrad.architectures._architecture import drawn
-from handgrad.graph import Graph, Node
+from handgrad.graph import Node
 
 LARGEST = 1500  # elements of a value: small networks hide nothing and are fast
 _LARGE = 30.0  # a larger value is scaled down, lest a chain of layers explodes
@@ -55,13 +55,18 @@ class Builder:
             if not derivation.cases:
                 return None
             case = derivation.cases[self.rng.integers(len(derivation.cases))]
-        carrier = self._carrier(derivation, case)
+        alone = bool(case.options.get("sparse"))  # a sparse gradient goes to a leaf and nowhere else
+        carrier = None if alone else self._carrier(derivation, case)
+        known = any(other.kink for other in derivation.cases)
         args: list[str | None] = []
         names = derivation.input_names(len(case.inputs))
         for i, (spec, called) in enumerate(zip(case.inputs, names, strict=True)):
             edge = None
             if spec is not None:
-                edge = self.lead(value, spec) if i == carrier else self.at_hand(spec, {value, *args})
+                if i == carrier:
+                    edge = self.lead(value, spec, known)
+                elif not alone:
+                    edge = self.at_hand(spec, {value, *args})
                 edge = edge or self._drawn(name, spec, called)
             args.append(edge)
         return self.apply(name, *args, **case.options)
@@ -113,8 +118,11 @@ class Builder:
 
     # --- leading a value to where a layer takes it ---------------------------------------
 
-    def lead(self, value: str, spec: Spec) -> str | None:
-        """An edge of the shape and domain of ``spec``, made from ``value``. None where no way is known."""
+    def lead(self, value: str, spec: Spec, known: bool) -> str | None:
+        """An edge of the shape and domain of ``spec``, made from ``value``. None where no way is known.
+
+        Kinks and ties are stepped aside from, but for those hit exactly where the convention is ``known``.
+        """
         if spec.kind == "normal" and not (abs(spec.low) <= 2 and 0.05 <= spec.high <= 3):
             return None
         edge = self.shaped(value, spec.shape)
@@ -125,7 +133,7 @@ class Builder:
         if spec.kind == "simplex":
             return self.known_apply("softmax", edge, dim=int(spec.low)) if size(spec.shape) else None
         if spec.kind in ("smooth", "distinct"):
-            return self._off_kinks(edge, spec)
+            return self._off_kinks(edge, spec, known)
         return edge
 
     def shaped(self, value: str, shape: Shape) -> str | None:
@@ -176,18 +184,19 @@ class Builder:
             edge = self.apply("add", edge, self.leaf(exactly(low), "low"))
         return edge
 
-    def _off_kinks(self, value: str, spec: Spec) -> str | None:
-        """The value, moved where it comes near to a kink or a tie without being on it."""
+    def _off_kinks(self, value: str, spec: Spec, known: bool) -> str | None:
+        """The value, moved where it comes near to a kink or a tie."""
         x = self.values[value]
         if spec.kind == "distinct":
             gaps = np.diff(np.sort(x, axis=None))
-            if not np.any((gaps > 0) & (gaps < 1e-5)):
+            if not np.any((gaps < 1e-5) & ~(known & (gaps == 0))):
                 return value
             return self.known_apply("add", value, self.leaf(Spec(spec.shape, "distinct"), "apart"))
         near = np.zeros(x.shape)
         for kink in spec.values:
             off = x - kink
-            near = np.where((off != 0) & (np.abs(off) < spec.high), np.where(off < 0, -1, 1), near)
+            close = (np.abs(off) < spec.high) & ~(known & (off == 0))
+            near = np.where(close, np.where(off < 0, -1, 1), near)
         if not np.any(near):
             return value
         return self.known_apply("add", value, self.leaf(exactly(near * 2 * spec.high), "off"))

@@ -27,6 +27,8 @@ def value_class(value: Any) -> str:
     """The class of an option's value."""
     if isinstance(value, tuple | list):
         return "(" + ",".join(sorted({value_class(v) for v in value})) + ")"
+    if isinstance(value, slice) or value is ...:
+        return type(value).__name__
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return str(value)
     if value in (0, 1, float("inf"), -float("inf")):
@@ -100,8 +102,8 @@ class Coverage:
         """How often a layer, one of its option values, or a triple has been seen."""
         return sum(
             n
-            for (l, v, b), n in self.triples.items()
-            if l == layer and value in (None, v) and neighbour in (None, b)
+            for (name, option, beside), n in self.triples.items()
+            if name == layer and value in (None, option) and neighbour in (None, beside)
         )
 
     def to_dict(self, layers: Iterable[str] | None = None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A seed gives an architecture.
 
-Aiming.  Each seed has a focus: a layer, called by its ``fit`` or as one of its cases, on top of another layer.
+Aiming.  Each seed has a focus: a layer, called by its ``fit`` or as one of its cases, on top of another.
 The foci of all layers stand in one list; a *block* is as many consecutive seeds, and block k is seeds k n to
 k n + n - 1. Within a block every focus comes once, in an order of the block's own, and on a neighbour that
 it did not have in the blocks before, until it has had all. So what a block has not seen follows from the
@@ -30,7 +30,9 @@ _MANY = 15  # nodes after which no further motif begins
 _FITTED = 2  # foci of a layer by its fit, beside one by each case
 
 
-def generate(seed: int, layers: Sequence[str] | None = None, coverage: Coverage | None = None) -> Architecture:
+def generate(
+    seed: int, layers: Sequence[str] | None = None, coverage: Coverage | None = None
+) -> Architecture:
     """The architecture of a seed, drawn from ``layers`` (default: all).
 
     With ``coverage`` the result depends on what that has seen, too; it is read, not changed.
@@ -55,7 +57,9 @@ def _build(
     rng = np.random.default_rng([seed, 0])
     b = Builder(seed, rng, names)
     foci = _foci(tuple(registry[name] for name in names))
-    (layer, case), neighbour = _aim(seed, foci, names) if coverage is None else _unseen(rng, foci, names, coverage)
+    (layer, case), neighbour = (
+        _aim(seed, foci, names) if coverage is None else _unseen(rng, foci, names, coverage)
+    )
     value = start(b)
     for _ in range(rng.choice((0, 0, 0, 1))):
         value = _motif(b, value)

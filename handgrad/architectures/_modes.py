@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.architectures._architecture import Architecture
 from handgrad._arrays import Array, is_floating
+from handgrad.architectures._architecture import Architecture
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 LAYOUTS = ("reversed", "gaps", "offset", "expanded")

@@ -22,7 +22,7 @@ def chain(b: Builder, value: str, layers: Sequence[str] = ()) -> str:
     """One more layer on top."""
     layers = layers or b.layers
     for _ in range(2):
-        name = layers[b.rng.integers(len(layers))]
+        name = layers[int(b.rng.integers(len(layers)))]
         if (y := b.place(name, value)) is not None and is_floating(b.values[y]):
             return further(b, y)
     return value
@@ -87,7 +87,7 @@ def split(b: Builder, value: str) -> str:
 
 
 def shared(b: Builder, value: str) -> str:
-    """A sub-network, of one layer or two, twice with the same weights: one upon the other, or side by side."""
+    """A sub-network of one layer or two, twice with the same weights: in a chain, or side by side."""
     before = len(b.nodes)
     end = chain(b, chain(b, value)) if b.rng.integers(2) else chain(b, value)
     nodes = _since(b, before)
@@ -121,7 +121,7 @@ def loop(b: Builder, value: str) -> str:
 
 
 def carried(b: Builder, value: str) -> str:
-    """A layer of several outputs, and one that takes them by name: a state handed on, indices to unpool by."""
+    """A layer of several outputs, and one that takes them by name: a state that is handed on."""
     several = [name for name in b.layers if len(registry[name].outputs) > 1]
     if not several or b.place(several[b.rng.integers(len(several))], value) is None:
         return value
@@ -146,7 +146,7 @@ def carried(b: Builder, value: str) -> str:
 
 
 def encoder_decoder(b: Builder, value: str) -> str:
-    """A decoder of new inputs looks at what the encoder made of the value: queries there, keys and values here."""
+    """A decoder of new inputs attends to what an encoder made of the value: cross-attention."""
     attention = "scaled_dot_product_attention"
     if not {attention, "linear"} <= b.known:
         return value

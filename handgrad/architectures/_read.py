@@ -32,7 +32,7 @@ MOST_NESTING = 8
 MOST_IN_A_LEAF = 2**20  # numbers
 MOST_IN_ALL_LEAVES = 2**22
 MOST_IN_A_VALUE = 2**29  # 4 GiB of float64
-_NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_STRINGS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan, "...": ...}
 
 
 def schema() -> dict[str, Any]:
@@ -73,13 +73,23 @@ def _short(text: str, limit: int = 200) -> str:
 
 def _parsed(text: str) -> Any:
     if len(text) > MOST_BYTES:
-        _refuse("the file", f"an architecture has at most {MOST_BYTES:,} characters", f"{len(text):,}", "make it smaller")
+        _refuse(
+            "the file",
+            f"an architecture has at most {MOST_BYTES:,} characters",
+            f"{len(text):,}",
+            "make it smaller",
+        )
     depth = most = 0
     for bracket in re.sub(r'"(?:[^"\\]|\\.)*"?', "", text):
         depth += (bracket in "[{") - (bracket in "]}")
         most = max(most, depth)
     if most > MOST_NESTING:
-        _refuse("the file", f"an architecture nests at most {MOST_NESTING} levels deep", f"{most} levels", "make it flat")
+        _refuse(
+            "the file",
+            f"an architecture nests at most {MOST_NESTING} levels deep",
+            f"{most} levels",
+            "make it flat",
+        )
     try:
         return json.loads(text, parse_constant=_constant, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
@@ -92,20 +102,32 @@ def _parsed(text: str) -> Any:
 
 
 def _constant(constant: str) -> NoReturn:
-    _refuse("the file", 'JSON has infinities as the strings "inf" and "-inf"', f"a bare {constant}", "quote it")
+    _refuse(
+        "the file", 'JSON has infinities as the strings "inf" and "-inf"', f"a bare {constant}", "quote it"
+    )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    twice = (
+        next((name for name in names if names.count(name) > 1), None)
+        if len(set(names)) < len(names)
+        else None
+    )
     if twice is not None:
-        _refuse("the file", "each key of a JSON object stands once", f"{twice!r} twice", "leave one of them out")
+        _refuse(
+            "the file", "each key of a JSON object stands once", f"{twice!r} twice", "leave one of them out"
+        )
     return dict(pairs)
 
 
 def _check_schema(data: Any) -> None:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        kind = f'"format": {json.dumps(data.get("format"))}' if isinstance(data, dict) else f"a {type(data).__name__}"
+        kind = (
+            f'"format": {json.dumps(data.get("format"))}'
+            if isinstance(data, dict)
+            else f"a {type(data).__name__}"
+        )
         _refuse("the file", f'an architecture is a JSON object with "format": "{FORMAT}"', kind, "give one")
     version = data.get("version")
     if version != VERSION or isinstance(version, bool):
@@ -116,7 +138,11 @@ def _check_schema(data: Any) -> None:
     except fastjsonschema.JsonSchemaValueException as error:
         place = _place(error.path[1:]) or "the file"
         rule = error.message.removeprefix(error.name or "data").strip()
-        _refuse(place, f"handgrad/architectures/schema.json says that it {_short(rule)}", _short(json.dumps(error.value), 80))
+        _refuse(
+            place,
+            f"handgrad/architectures/schema.json says that it {_short(rule)}",
+            _short(json.dumps(error.value), 80),
+        )
 
 
 @cache
@@ -133,10 +159,12 @@ def _place(path: Sequence[Any]) -> str:
 
 
 def _leaf(place: str, data: Mapping[str, Any]) -> Spec:
-    spec = Spec(**{name: _plain(v) for name, v in data.items()})
+    spec = Spec(**{name: decoded(v) for name, v in data.items()})
     n = size(spec.shape)
     if n > MOST_IN_A_LEAF:
-        _refuse(f"{place}.shape", f"a leaf has at most {MOST_IN_A_LEAF:,} numbers", f"{n:,}", "make it smaller")
+        _refuse(
+            f"{place}.shape", f"a leaf has at most {MOST_IN_A_LEAF:,} numbers", f"{n:,}", "make it smaller"
+        )
     if spec.kind in ("exactly", "labels") and len(spec.values) != n:
         _refuse(f"{place}.values", f"shape {list(spec.shape)} takes {n} values", f"{len(spec.values)}")
     if spec.kind == "labels" and not all(float(v).is_integer() and abs(v) < 2**53 for v in spec.values):
@@ -144,7 +172,11 @@ def _leaf(place: str, data: Mapping[str, Any]) -> Spec:
     if spec.kind == "integers" and not int(spec.low) < int(spec.high) and n:
         _refuse(place, "integers are drawn from low to below high", f"low {spec.low}, high {spec.high}")
     if spec.kind == "places" and not n <= spec.high <= MOST_IN_A_LEAF:
-        _refuse(f"{place}.high", f"{n} places, no two alike, need a high from {n} to {MOST_IN_A_LEAF:,}", f"{spec.high}")
+        _refuse(
+            f"{place}.high",
+            f"{n} places, no two alike, need a high from {n} to {MOST_IN_A_LEAF:,}",
+            f"{spec.high}",
+        )
     if spec.kind == "uniform" and spec.low > spec.high:
         _refuse(place, "uniform numbers are drawn from low to high", f"low {spec.low}, high {spec.high}")
     if spec.kind == "normal" and spec.high < 0:
@@ -154,11 +186,13 @@ def _leaf(place: str, data: Mapping[str, Any]) -> Spec:
     return spec
 
 
-def _plain(value: Any) -> Any:
-    """JSON has lists where options have tuples, and strings where numbers are not finite."""
+def decoded(value: Any) -> Any:
+    """JSON has lists where options have tuples, {"slice": [...]}, and strings for infinities and "..."."""
     if isinstance(value, list):
-        return tuple(map(_plain, value))
-    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+        return tuple(map(decoded, value))
+    if isinstance(value, dict):
+        return slice(*value["slice"])
+    return _STRINGS.get(value, value) if isinstance(value, str) else value
 
 
 # --- nodes ----------------------------------------------------------------------------------
@@ -173,10 +207,17 @@ def _nodes(data: Sequence[Mapping[str, Any]], leaves: Mapping[str, Spec]) -> lis
         if layer not in registry:
             near = difflib.get_close_matches(layer, registry, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "`handgrad layers` lists them all."
-            raise InputError(f"{place}.layer: a layer must have a registered derivation; received {layer!r}; {hint}")
+            raise InputError(
+                f"{place}.layer: a layer must have a registered derivation; received {layer!r}; {hint}"
+            )
         derivation = registry[layer]
         if given["name"] in names:
-            _refuse(f"{place}.name", "each node and leaf has a name of its own", repr(given["name"]), "choose another")
+            _refuse(
+                f"{place}.name",
+                "each node and leaf has a name of its own",
+                repr(given["name"]),
+                "choose another",
+            )
         for j, edge in enumerate(given["args"]):
             if edge is not None and edge not in edges:
                 _refuse(f"{place}.args[{j}]", *_no_edge(edge, later, i))
@@ -187,7 +228,12 @@ def _nodes(data: Sequence[Mapping[str, Any]], leaves: Mapping[str, Spec]) -> lis
             if option not in derivation.options:
                 known = ", ".join(derivation.options) or "none"
                 _refuse(f"{place}.options", f"the options of {layer} are {known}", repr(option))
-        node = Node(given["name"], layer, tuple(given["args"]), {k: _plain(v) for k, v in given.get("options", {}).items()})
+        node = Node(
+            given["name"],
+            layer,
+            tuple(given["args"]),
+            {k: decoded(v) for k, v in given.get("options", {}).items()},
+        )
         made.append(node)
         names.add(node.name)
         edges.update(node.edges)
@@ -199,7 +245,11 @@ def _no_edge(edge: str, later: Mapping[str, int], i: int) -> tuple[str, str, str
     if where is not None and where >= i:
         rule = "an argument is computed before its node, so that there is no cycle"
         return rule, f"{edge!r}, which is nodes[{where}]", "put that node before, or take another argument"
-    return "an argument is a leaf, a node before, or an output of one (node.output)", repr(edge), "name one that exists"
+    return (
+        "an argument is a leaf, a node before, or an output of one (node.output)",
+        repr(edge),
+        "name one that exists",
+    )
 
 
 # --- computing it once ----------------------------------------------------------------------
@@ -226,7 +276,9 @@ def _compute(made: Architecture) -> None:
         except Exception as error:
             shapes = ", ".join("none" if x is None else str(tuple(x.shape)) for x in args)
             reason = _short(str(error), 300) or type(error).__name__
-            raise InputError(f"nodes[{i}]: {node.layer} refuses what it is given (shapes {shapes}): {reason}") from None
+            raise InputError(
+                f"nodes[{i}]: {node.layer} refuses what it is given (shapes {shapes}): {reason}"
+            ) from None
         values.update(zip(node.edges, outputs, strict=True))
 
 
@@ -239,7 +291,7 @@ def largest_value(shapes: Sequence[Shape], options: Mapping[str, Any]) -> int:
     ndim = max(map(len, shapes), default=0)
     aligned = [max((s[-k] for s in shapes if len(s) >= k), default=1) for k in range(1, ndim + 1)]
     lengths = {n for shape in shapes for n in shape}
-    joint = math.prod(n ** max(shape.count(n) for shape in shapes) for n in lengths if n > 1)
+    joint: int = math.prod(n ** max(shape.count(n) for shape in shapes) for n in lengths if n > 1)
     paired = max(map(size, shapes), default=1) * max(lengths, default=1)
     whole, asked = 1, []
     for name, value in options.items():
@@ -282,8 +334,14 @@ def _check_modes(made: Architecture) -> None:
                 _refuse(f"modes.{mode}", f"it names {what}", repr(name), "name one that exists")
     if "autocast" in modes:
         if modes.get("dtype") != "float32":
-            _refuse("modes.autocast", 'autocast asks for "dtype": "float32"', json.dumps(modes.get("dtype", "float64")))
+            _refuse(
+                "modes.autocast",
+                'autocast asks for "dtype": "float32"',
+                json.dumps(modes.get("dtype", "float64")),
+            )
         region = modes["autocast"]["nodes"]
         first = nodes.index(region[0]) if region[0] in nodes else 0
         if region != nodes[first : first + len(region)]:
-            _refuse("modes.autocast.nodes", "the region is one run of nodes, in their order", ", ".join(region))
+            _refuse(
+                "modes.autocast.nodes", "the region is one run of nodes, in their order", ", ".join(region)
+            )

@@ -8,13 +8,14 @@ smaller by :func:`measure`, so that this ends.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from handgrad._arrays import Array, is_floating, size
+from handgrad._arrays import Array, Shape, is_floating, size
 from handgrad._cases import Spec
 from handgrad.architectures._architecture import Architecture, drawn, measure, restricted
 from handgrad.graph import Node
@@ -30,8 +31,9 @@ def smaller(architecture: Architecture) -> Iterator[Architecture]:
     if values is None:
         return
     seen = set()
-    for kind in (_fewer_nodes, _smaller_shapes, _default_options, _simpler_numbers, _simpler_modes):
-        for candidate in kind(architecture, values):
+    others = (_smaller_shapes, _default_options, _simpler_numbers, _simpler_modes)
+    for candidates in (_fewer_nodes(architecture, values), *(kind(architecture) for kind in others)):
+        for candidate in candidates:
             if measure(candidate) < limit and (text := candidate.to_json()) not in seen:
                 seen.add(text)
                 found = _values(candidate)
@@ -98,7 +100,9 @@ def _moved(node: Node, now: Mapping[str, str]) -> Node:
     return replace(node, args=tuple(None if edge is None else now.get(edge, edge) for edge in node.args))
 
 
-def _on_leaves(made: Architecture, nodes: Sequence[Node], values: Mapping[str, Array]) -> Iterator[Architecture]:
+def _on_leaves(
+    made: Architecture, nodes: Sequence[Node], values: Mapping[str, Array]
+) -> Iterator[Architecture]:
     """These nodes alone: what the others gave them is a leaf, of Gaussian numbers or of the very same."""
     there = {*made.leaves, *(edge for node in nodes for edge in node.edges)}
     missing = [*dict.fromkeys(edge for node in nodes for edge in node.args if edge and edge not in there)]
@@ -127,37 +131,45 @@ def _exactly(x: Array) -> Spec:
 # --- smaller shapes -----------------------------------------------------------------------------
 
 
-def _smaller_shapes(made: Architecture, values: Mapping[str, Array]) -> Iterator[Architecture]:
-    """A length made shorter wherever it occurs, in options too; a length of one leaf alone; an axis left out."""
+def _smaller_shapes(made: Architecture) -> Iterator[Architecture]:
+    """A length made shorter wherever it occurs, in options too; one of a leaf alone; an axis left out."""
     leaves = made.leaves
     lengths = sorted({n for spec in leaves.values() for n in spec.shape if n > 0}, reverse=True)
     for n in lengths:
         for m in sorted({0, 1, 2, n // 2, n - 1}):
             if m < n:
-                resized = {name: _resized(spec, tuple(m if k == n else k for k in spec.shape), made.seed, name)
-                           for name, spec in leaves.items()}  # fmt: skip
+                resized = _all_resized(made, partial(_swapped, n, m))
                 yield _with(made, made.graph.functions, resized)
-                nodes = [replace(node, options=_renumbered(node.options, n, m)) for node in made.graph.functions]
+                nodes = [
+                    replace(node, options=_renumbered(node.options, n, m)) for node in made.graph.functions
+                ]
                 yield _with(made, nodes, resized)
     for axis in range(max((len(spec.shape) for spec in leaves.values()), default=0)):
         for m in (0, 1, 2):  # the same axis, counted from the front or the back, of all leaves that have it
             for at in (axis, -1 - axis):
-                resized = {name: _resized(spec, _put(spec.shape, at, m), made.seed, name) for name, spec in leaves.items()}
+                resized = _all_resized(made, partial(_put, at, m))
                 yield _with(made, made.graph.functions, resized)
-    dropped = {name: _resized(spec, spec.shape[1:], made.seed, name) for name, spec in leaves.items()}
-    yield _with(made, made.graph.functions, dropped)
+    yield _with(made, made.graph.functions, _all_resized(made, lambda shape: shape[1:]))
     for name, spec in leaves.items():
         for shape in _shorter(spec.shape):
             yield _with(made, made.graph.functions, {**leaves, name: _resized(spec, shape, made.seed, name)})
 
 
-def _put(shape: tuple[int, ...], at: int, m: int) -> tuple[int, ...]:
+def _all_resized(made: Architecture, change: Callable[[Shape], Shape]) -> dict[str, Spec]:
+    return {name: _resized(spec, change(spec.shape), made.seed, name) for name, spec in made.leaves.items()}
+
+
+def _swapped(n: int, m: int, shape: Shape) -> Shape:
+    return tuple(m if length == n else length for length in shape)
+
+
+def _put(at: int, m: int, shape: Shape) -> Shape:
     if not -len(shape) <= at < len(shape) or shape[at] <= m:
         return shape
     return tuple(m if i == at % len(shape) else n for i, n in enumerate(shape))
 
 
-def _shorter(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+def _shorter(shape: Shape) -> Iterator[Shape]:
     if not shape:
         return
     yield ()
@@ -168,7 +180,7 @@ def _shorter(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
                 yield (*shape[:axis], m, *shape[axis + 1 :])
 
 
-def _resized(spec: Spec, shape: tuple[int, ...], seed: int, name: str) -> Spec:
+def _resized(spec: Spec, shape: Shape, seed: int, name: str) -> Spec:
     """The spec in another shape; of written numbers, those at the start of each axis."""
     if shape == spec.shape or spec.kind not in ("exactly", "labels"):
         return replace(spec, shape=shape)
@@ -190,7 +202,7 @@ def _renumbered(options: Mapping[str, Any], n: int, m: int) -> dict[str, Any]:
 # --- options, numbers, modes ----------------------------------------------------------------------
 
 
-def _default_options(made: Architecture, values: Mapping[str, Array]) -> Iterator[Architecture]:
+def _default_options(made: Architecture) -> Iterator[Architecture]:
     """An option left out; a smaller number for it; an optional argument left out."""
     nodes = made.graph.functions
     for i, node in enumerate(nodes):
@@ -213,7 +225,7 @@ def _plainer(value: Any) -> Iterator[Any]:
         yield value[0]
 
 
-def _simpler_numbers(made: Architecture, values: Mapping[str, Array]) -> Iterator[Architecture]:
+def _simpler_numbers(made: Architecture) -> Iterator[Architecture]:
     """The numbers of a leaf written out, and rounded: to integers, halves, one digit or two."""
     leaves, nodes = made.leaves, made.graph.functions
     short = {name for name, spec in leaves.items() if 0 < size(spec.shape) <= _FEW and spec.kind != "mask"}
@@ -233,7 +245,7 @@ _ROUNDED = (
 )
 
 
-def _simpler_modes(made: Architecture, values: Mapping[str, Array]) -> Iterator[Architecture]:
+def _simpler_modes(made: Architecture) -> Iterator[Architecture]:
     """No modes; each left out; each with one of its entries left out."""
     modes = made.modes
     if not modes:

@@ -16,16 +16,8 @@ from handgrad._derivation import register
 from handgrad._errors import require
 
 
-def cut(x, keep):
-    """x where keep(j - i) holds, else 0."""
-    require(x.ndim > 1, "a triangle is cut from matrices", f"{x.ndim} axes", "give at least two")
-    xp = namespace(x)
-    i, j = (xp.arange(n, device=x.device) for n in x.shape[-2:])
-    return xp.where(keep(j - i[:, None]), x, xp.zeros_like(x))
-
-
 def forward(x, *, diagonal=0):
-    return cut(x, lambda place: place <= diagonal), ()
+    return namespace(x).tril(need_matrices(x), k=diagonal), ()
 
 
 def backward(dy, _, **options):
@@ -33,11 +25,16 @@ def backward(dy, _, **options):
 
 
 def forward_of_triu(x, *, diagonal=0):
-    return cut(x, lambda place: place >= diagonal), ()
+    return namespace(x).triu(need_matrices(x), k=diagonal), ()
 
 
 def backward_of_triu(dy, _, **options):
     return forward_of_triu(dy, **options)[0]
+
+
+def need_matrices(x):
+    require(x.ndim > 1, "a triangle is cut from matrices", f"{x.ndim} axes", "give at least two")
+    return x
 
 
 _CASES = [

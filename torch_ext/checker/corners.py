@@ -11,10 +11,10 @@ import torch
 
 from handgrad.checking import allowed, computational_noise, precision
 from handgrad.checking.tolerances import DEVIATIONS, OWN, ROUNDED
-from torch_ext.checker.arrays import Array, Cotangents, array, gradient_array, normal
+from torch_ext.checker.arrays import Array, Cotangents, array, gradient_array, normal, tensor
 from torch_ext.checker.exact import exact
 from torch_ext.checker.probes import Probe
-from torch_ext.checker.subject import Result, Subject
+from torch_ext.checker.subject import Result, Subject, Variables
 from torch_ext.checker.truth import Truth
 from torch_ext.limits import Limit, Scale, magnitude
 
@@ -41,12 +41,23 @@ def around(truth: Truth, probe: Probe, wide: Cotangents, seed: int) -> list[dict
 class Beside:
     """What is computed once for all gradients of a pass, where one of them is in doubt."""
 
-    def __init__(self, truth: Truth, probe: Probe, wide: Cotangents, seed: int) -> None:
-        self.truth, self.probe, self.wide, self.seed = truth, probe, wide, seed
+    def __init__(
+        self,
+        truth: Truth,
+        probe: Probe,
+        wide: Cotangents,
+        seed: int,
+        gradients: Callable[[Variables], dict[str, Array | None]],
+    ) -> None:
+        self.truth, self.probe, self.wide, self.seed, self.gradients = truth, probe, wide, seed, gradients
 
     @cached_property
     def around(self) -> list[dict[str, Array]]:
         return around(self.truth, self.probe, self.wide, self.seed)
+
+    @cached_property
+    def jitter(self) -> dict[str, float]:
+        return own_jitter(self.gradients, self.probe, self.seed)
 
     @cached_property
     def approximations(self) -> dict[str, Array]:
@@ -146,6 +157,25 @@ def kink_noise(
             if refined is not None:
                 more = limit.allowed
                 limit.refined = lambda refined=refined, more=more: np.maximum(refined(), more)
+
+
+def own_jitter(
+    gradients: Callable[[Variables], dict[str, Array | None]], probe: Probe, seed: int
+) -> dict[str, float]:
+    """The standard deviation of the rounding error of the target's own gradients, by name. A formula may be
+    less stable than its truth is: that shows as noise, where a mistake is as smooth as what is right."""
+    names = list(probe.variables)
+
+    def evaluate(moved: Sequence[Array | None]) -> list[Array | None]:
+        found = gradients(
+            {n: tensor(a, probe.variables[n]) for n, a in zip(names, moved, strict=True) if a is not None}
+        )
+        return [found[n] for n in names]
+
+    noise = computational_noise(
+        evaluate, [array(probe.variables[n]) for n in names], np.random.default_rng(seed)
+    )
+    return dict(zip(names, noise, strict=True))
 
 
 def approximations(truth: Truth, probe: Probe, wide: Cotangents) -> dict[str, Array]:

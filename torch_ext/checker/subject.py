@@ -231,6 +231,8 @@ class Subject:
         due = max((i + 1 for i, n in enumerate(self.argument_names) if n in variables), default=0)
         if due <= len(returned) < len(arguments):
             returned = (*returned, *(None,) * (len(arguments) - len(returned)))
+        while len(returned) > len(arguments) and returned[-1] is None:  # arguments left at their defaults
+            returned = returned[:-1]
         strange = [type(dx).__name__ for dx in returned if not (dx is None or isinstance(dx, Tensor))]
         require(
             len(returned) == len(arguments) and not strange,
