@@ -118,9 +118,17 @@ def limits(
             fixed,
             draws,
         )
-        if kinks and any(t is not None and np.any(_jumps(y.noise, t)) for y, t in zip(found, truth.all, strict=True)):
+        if kinks and any(
+            t is not None and np.any(_jumps(y.noise, t)) for y, t in zip(found, truth.all, strict=True)
+        ):
             still = yardsticks(
-                lambda moved: evaluate(moved, torch.float64), None, values, truth.all, rng, [*fixed, *kinks], draws
+                lambda moved: evaluate(moved, torch.float64),
+                None,
+                values,
+                truth.all,
+                rng,
+                [*fixed, *kinks],
+                draws,
             )
             found = [
                 replace(y, noise=np.where(_jumps(y.noise, t), s.noise, y.noise)) if t is not None else y

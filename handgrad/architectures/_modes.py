@@ -12,6 +12,8 @@ from handgrad.architectures._architecture import Architecture
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 LAYOUTS = ("reversed", "gaps", "offset", "expanded")
+# rows of these may be alike; labels and lengths belong together, and what is distinct has no ties
+_INDEPENDENT = ("normal", "uniform", "smooth", "integers")
 ALSO = {  # further comparisons, and how often each is drawn
     "double_backward": 0.15,
     "forward_mode": 0.1,
@@ -31,7 +33,11 @@ def draw_modes(rng: np.random.Generator, made: Architecture, values: dict[str, A
     modes: dict[str, Any] = {
         "dtype": dtype if dtype != "float64" else None,
         "casts": _some(rng, nodes, 0.1, lambda: str(rng.choice([d for d in DTYPES if d != dtype]))),
-        "layouts": _some(rng, made.graph.inputs, 0.2, lambda: str(rng.choice(LAYOUTS))),
+        "layouts": {
+            name: how
+            for name, how in _some(rng, made.graph.inputs, 0.2, lambda: str(rng.choice(LAYOUTS))).items()
+            if how != "expanded" or made.leaves[name].kind in _INDEPENDENT
+        },
         "cotangents": _cotangents(rng, made, values),
         "in_place": [n for n in _alone(made, values) if rng.uniform() < 0.2],
         "frozen": [n for n in made.wanted if rng.uniform() < 0.15] if rng.uniform() < 0.4 else [],

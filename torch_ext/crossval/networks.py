@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from handgrad._arrays import size
 from handgrad._errors import LayerError
 from handgrad.architectures import Architecture, generate
@@ -276,8 +277,9 @@ class Reference:
             error = 2 * _furthest(own[i], t) + STABLE * max(_furthest(m[i], t) for m in moved)
             largest = float(np.max(np.abs(t), where=np.isfinite(t), initial=0.0))
             bound = np.full(t.shape, error + 2 * ROUNDED * p.unit * largest + p.subnormal)
-            if own[i] is not None:  # an overflow on the way, which PyTorch has too
-                bound = np.where(np.isfinite(own[i]) | ~np.isfinite(t), bound, np.inf)
+            low = own[i]
+            if low is not None:  # an overflow on the way, which PyTorch has too
+                bound = np.where(np.isfinite(low) | ~np.isfinite(t), bound, np.inf)
             found[name] = Limit(t, bound, p.name)
         return found
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,7 +95,7 @@ def native(
     return call
 
 
-@lru_cache(maxsize=None)
+@cache
 def takes_in_place(layer: str) -> bool:
     """Whether PyTorch's function of that name, and so ours, has an argument ``inplace``."""
     function = getattr(torch_ext.functional, layer, None)
@@ -209,19 +209,20 @@ def make_leaves(network: Network, modes: Modes, values: Values | None = None) ->
 
 def laid(x: Any, layout: str | None) -> Tensor:
     """The same numbers, elsewhere in memory: see ``handgrad.architectures``."""
+    y: Tensor = x
     if layout == "reversed":
         axes = tuple(reversed(range(x.ndim)))
-        return x.permute(axes).contiguous().permute(axes)
-    if layout == "gaps" and x.ndim:
+        y = x.permute(axes).contiguous().permute(axes)
+    elif layout == "gaps" and x.ndim:
         buffer = x.new_zeros((*x.shape[:-1], 2 * x.shape[-1]))
         buffer[..., ::2] = x
-        return buffer[..., ::2]
-    if layout == "offset":
-        return torch.cat([x.new_zeros(1), x.reshape(-1)])[1:].view(x.shape)
-    if layout == "expanded":
+        y = buffer[..., ::2]
+    elif layout == "offset":
+        y = torch.cat([x.new_zeros(1), x.reshape(-1)])[1:].view(x.shape)
+    elif layout == "expanded":
         axis = next((i for i, n in enumerate(x.shape) if n > 1), None)
-        return x if axis is None else x.narrow(axis, 0, 1).expand(x.shape)
-    return x  # type: ignore[no-any-return]
+        y = x if axis is None else x.narrow(axis, 0, 1).expand(x.shape)
+    return y
 
 
 def arrays(values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from typing import Any
 from handgrad._derivation import registry
 from handgrad.architectures import Architecture, Coverage
 from handgrad.report import write_atomically
+from torch_ext.fuzz.compare import compare
 from torch_ext.fuzz.engine import Chunk, Engine, coverage
 from torch_ext.fuzz.groups import Group, architecture_of, explain, grouped, merged
 from torch_ext.fuzz.journal import Journal, read, write_sorted
@@ -29,7 +30,7 @@ _KEPT = 20  # groups that are shrunk
 
 @dataclass(frozen=True)
 class Plan:
-    """``count`` architectures (None: as many as fit in ``seconds``) of run ``seed``, of ``only`` these layers."""
+    """``count`` architectures of run ``seed``, or as many as fit in ``seconds``, of ``only`` these layers."""
 
     seed: int = 0
     count: int | None = 500
@@ -77,8 +78,11 @@ def fuzz(
     folder: Path,
     resume: Path | None = None,
     progress: Callable[[State], None] | None = None,
-) -> State:
-    """Run the plan. Results stand in ``folder``/journal.jsonl (or in the journal resumed) as they come."""
+) -> tuple[Plan, State]:
+    """Run the plan. Results stand in ``folder``/journal.jsonl (or in the journal resumed) as they come.
+
+    A journal that is resumed says itself which seed and which layers; its plan is returned.
+    """
     engine.require_installed()
     state, journal_path = State(), folder / "journal.jsonl"
     done: dict[int, Outcome] | None = None
@@ -102,10 +106,18 @@ def fuzz(
                     progress(state)
                 if plan.seconds is not None and time.monotonic() - state.started > plan.seconds:
                     results.close()  # type: ignore[attr-defined]
-                    return state
+                    return plan, state
     finally:
         journal.close()
         write_sorted(folder / "results.jsonl", plan.header(), state.outcomes)
+    return plan, state
+
+
+def one(made: Architecture) -> State:
+    """The state after a given architecture alone."""
+    state, seen = State(), Coverage()
+    seen.add(made)
+    state.add([compare(made)], seen)
     return state
 
 
@@ -130,7 +142,7 @@ def explained(
     given: Architecture | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[Group]:
-    """Failures by cause; of each the smallest architecture, its diagnosis and a script in ``folder``/findings."""
+    """Failures by cause; of each the smallest architecture, a diagnosis, a script in ``folder``/findings."""
     groups = grouped(state.outcomes[seed] for seed in sorted(state.outcomes))
     for group in groups[:_KEPT]:
         if progress is not None:

@@ -35,7 +35,7 @@ class Diagnosis:
 
 
 def diagnose(made: Architecture, failure: Failure) -> Diagnosis | None:
-    """The likeliest mistake of the layer that failed; None where the checker finds none, or no layer is named."""
+    """The likeliest mistake of the layer that failed; None where the checker finds none, or none is named."""
     try:
         with np.errstate(all="ignore"):
             return _diagnosed(made, failure)
@@ -108,7 +108,9 @@ class Alone:
     def _kept(self, outputs: Sequence[Any]) -> Any:
         """Outputs that have a gradient."""
         kept = tuple(
-            y for name, y in zip(self.derivation.outputs, outputs, strict=True) if name not in self.derivation.constant
+            y
+            for name, y in zip(self.derivation.outputs, outputs, strict=True)
+            if name not in self.derivation.constant
         )
         return kept[0] if len(kept) == 1 else kept
 
@@ -137,7 +139,9 @@ class Alone:
     @property
     def function(self) -> Callable[..., Any]:
         def function(*given: Any) -> Any:
-            y = torch_ext.call(self.derivation, *passes.detached(self.derivation, self._all(given)), **self.options)
+            y = torch_ext.call(
+                self.derivation, *passes.detached(self.derivation, self._all(given)), **self.options
+            )
             return self._kept(y if isinstance(y, tuple) else (y,))
 
         return function

@@ -74,13 +74,13 @@ class Engine:
                         yield chunk, result
                 except GeneratorExit:
                     raise
-                except Exception as error:  # of the engine: a comparison raises nothing
+                except Exception:  # of the engine: a comparison raises nothing
                     breakdowns = 0 if len(left) < before else breakdowns + 1
                     if breakdowns > _BREAKDOWNS:
                         raise
                     for chunk in [*left][: self.workers * _AHEAD]:
                         del left[chunk]
-                        yield chunk, careful(chunk, layers, self, error)
+                        yield chunk, careful(chunk, layers, self)
 
     @contextmanager
     def _backend(self) -> Iterator[Any]:
@@ -150,10 +150,10 @@ def coverage(seeds: Sequence[int], layers: tuple[str, ...] | None) -> Coverage:
 # --- where a worker died ------------------------------------------------------------------------------
 
 
-def careful(chunk: Chunk, layers: tuple[str, ...] | None, engine: Engine, error: BaseException) -> Result:
+def careful(chunk: Chunk, layers: tuple[str, ...] | None, engine: Engine) -> Result:
     """A chunk in a process of its own, which begins again after each architecture that ends it."""
-    del error
-    left, outcomes = list(chunk), []
+    left = list(chunk)
+    outcomes: list[Outcome] = []
     while left:
         left = _until_it_dies(left, layers, engine, outcomes)
     return outcomes, coverage([o.seed for o in outcomes if not o.architecture], layers)
@@ -233,8 +233,8 @@ def child() -> None:
 
 @contextmanager
 def _dask(jobs: int, scheduler: str) -> Iterator[Any]:
-    import dask
-    from distributed import Client, LocalCluster
+    import dask  # type: ignore[import-not-found, unused-ignore]
+    from distributed import Client, LocalCluster  # type: ignore[import-not-found, unused-ignore]
 
     quiet = {"distributed.logging.distributed": "critical", "distributed.scheduler.allowed-failures": 0}
     with dask.config.set(quiet), ExitStack() as stack:
@@ -247,8 +247,8 @@ def _dask(jobs: int, scheduler: str) -> Iterator[Any]:
 
 
 def _ray(jobs: int, scheduler: str) -> None:
-    import ray
-    from ray.util.joblib import register_ray
+    import ray  # type: ignore[import-not-found, unused-ignore]
+    from ray.util.joblib import register_ray  # type: ignore[import-not-found, unused-ignore]
 
     if not ray.is_initialized():
         settings: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False}

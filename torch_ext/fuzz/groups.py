@@ -49,7 +49,7 @@ class Group:
 
 
 def grouped(outcomes: Iterable[Outcome]) -> list[Group]:
-    """Groups by the manner of failing and the verdict, the most frequent first. In the order of seeds given."""
+    """Groups by the manner of failing and the verdict, the most frequent first."""
     found: dict[tuple[str, ...], Group] = {}
     for outcome in outcomes:
         for failure in outcome.failures:

@@ -19,7 +19,9 @@ VERSION = 1
 class Journal:
     """An append-only file: a header with the run's settings, then outcomes in the order they came."""
 
-    def __init__(self, path: Path, header: Mapping[str, Any], done: Mapping[int, Outcome] | None = None) -> None:
+    def __init__(
+        self, path: Path, header: Mapping[str, Any], done: Mapping[int, Outcome] | None = None
+    ) -> None:
         """A new file; or, with ``done`` (what :func:`read` gave), the same one, continued."""
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,8 +84,8 @@ def write_sorted(path: Path, header: Mapping[str, Any], outcomes: Mapping[int, O
 def _refuse(path: Path, received: str) -> None:
     require(
         False,
-        f"a journal is what `handgrad fuzz` wrote: JSON lines, the first with \"format\": \"{FORMAT}\", "
-        f"\"version\": {VERSION}",
+        f'a journal is what `handgrad fuzz` wrote: JSON lines, the first with "format": "{FORMAT}", '
+        f'"version": {VERSION}',
         f"{path}, {received}",
         "name such a file, or begin anew without --resume",
     )

@@ -25,7 +25,13 @@ def script(made: Architecture, failure: Failure, said: str = "") -> str:
     """The text of the script."""
     network = drawn(made)
     dtype = made.modes.get("dtype", "float64")
-    lines = [f'"""{_title(failure, said)}', "", "Written by `handgrad fuzz`. Needs handgrad and PyTorch.", '"""', ""]
+    lines = [
+        f'"""{_title(failure, said)}',
+        "",
+        "Written by `handgrad fuzz`. Needs handgrad and PyTorch.",
+        '"""',
+        "",
+    ]
     lines += ["import torch", "", "import torch_ext", "from handgrad import registry"]
     lines += ["from handgrad.architectures import from_json", "from torch_ext.fuzz import compare", ""]
     for name, x in network.values.items():
@@ -33,7 +39,9 @@ def script(made: Architecture, failure: Failure, said: str = "") -> str:
         lines.append(f"{_name(name)} = torch.tensor({_numbers(x)}, dtype=torch.{_dtype(x, dtype)}{grad})")
     lines += ["", "", f"def network({', '.join(map(_name, network.values))}, call):"]
     for node in made.graph.functions:
-        lines.append(f"    {', '.join(map(_name, node.edges))}{',' * (len(node.edges) == 1)} = call({_call(node)})")
+        lines.append(
+            f"    {', '.join(map(_name, node.edges))}{',' * (len(node.edges) == 1)} = call({_call(node)})"
+        )
     ends = list(network.cotangents)
     lines += [f"    return [{', '.join(map(_name, ends))}]", "", ""]
     lines += _CALLS.split("\n")
@@ -63,7 +71,7 @@ def script(made: Architecture, failure: Failure, said: str = "") -> str:
     return "\n".join(lines)
 
 
-_CALLS = '''def by_hand(layer, args, options, plain):
+_CALLS = """def by_hand(layer, args, options, plain):
     y = torch_ext.call(layer, *args, **options)
     return y if isinstance(y, tuple) else (y,)
 
@@ -75,7 +83,7 @@ def by_pytorch(layer, args, options, plain):
         y = plain(*args, **options)
     return y if isinstance(y, tuple) else (y,)
 
-'''
+"""
 
 
 def _title(failure: Failure, said: str) -> str:

@@ -8,7 +8,6 @@ to the same numbers (vmap: a loop; forward mode: two backward passes; compiled, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +43,9 @@ def _cotangents(network: Network, ends: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
-def _named(prefix: str, names: Sequence[str], like: Sequence[Tensor], found: Sequence[Tensor | None]) -> Tensors:
+def _named(
+    prefix: str, names: Sequence[str], like: Sequence[Tensor], found: Sequence[Tensor | None]
+) -> Tensors:
     """No gradient is one of zeros: which of the two is said depends on the graph alone."""
     return {
         f"{prefix}_{name}": torch.zeros_like(x) if dx is None else dx
@@ -79,7 +80,9 @@ def double_backward(network: Network, call: Caller, leaves: Tensors) -> Tensors:
     ]
     found: Sequence[Tensor | None] = [None] * (len(xs) + len(us))
     if pairs:
-        found = torch.autograd.grad([g for g, _ in pairs], [*xs, *us], [v for _, v in pairs], allow_unused=True)
+        found = torch.autograd.grad(
+            [g for g, _ in pairs], [*xs, *us], [v for _, v in pairs], allow_unused=True
+        )
     return {
         **_named("dd", network.variables, xs, found[: len(xs)]),
         **_named("du", list(network.cotangents), us, found[len(xs) :]),
@@ -96,12 +99,16 @@ def forward_mode(network: Network, call: Caller, leaves: Tensors) -> Tensors:
         return _forward(network, call)({**fixed, **dict(zip(names, given, strict=True))})
 
     vs = tuple(_direction(network, n, x) for n, x in zip(names, xs, strict=True))
-    _, tangents = torch.func.jvp(f, xs, vs)
+    tangents: Sequence[Tensor] = torch.func.jvp(f, xs, vs)[1]
     return {f"jv_{end}": t for end, t in zip(network.cotangents, tangents, strict=True)}
 
 
-def _twice_backward(network: Network, call: Caller, leaves: Tensors) -> Tensors:
-    """J v, as the gradient of <v, J'u> with respect to u: J'u is linear in u."""
+def _forward_or_twice_backward(network: Network, call: Caller, leaves: Tensors) -> Tensors:
+    """J v, where PyTorch has no forward mode as the gradient of <v, J'u> with respect to u."""
+    try:
+        return forward_mode(network, call, leaves)
+    except (RuntimeError, NotImplementedError):
+        pass
     found = double_backward(network, call, leaves)
     return {f"jv_{end}": found[f"du_{end}"] for end in network.cotangents}
 
@@ -126,7 +133,7 @@ def vmap(network: Network, call: Caller, leaves: Tensors) -> Tensors:
         def f(*given: Tensor) -> tuple[Tensor, ...]:
             return _forward(network, call)({**fixed, **dict(zip(names, given, strict=True))})
 
-        ends, pull = torch.func.vjp(f, *xs)
+        ends, pull = torch.func.vjp(f, *xs)[:2]
         return tuple(pull(tuple(_cotangents(network, ends))))
 
     found = torch.func.vmap(each)(*stacked)
@@ -141,7 +148,10 @@ def _loop(network: Network, call: Caller, leaves: Tensors) -> Tensors:
         first, _ = _backward(network, _forward(network, call)(given), given)
         pairs = zip(network.variables, first, strict=True)
         found.append([torch.zeros_like(given[n]) if g is None else g for n, g in pairs])
-    return {f"vmap_{n}": torch.stack(list(gs)) for n, gs in zip(network.variables, zip(*found, strict=True), strict=True)}
+    return {
+        f"vmap_{n}": torch.stack(list(gs))
+        for n, gs in zip(network.variables, zip(*found, strict=True), strict=True)
+    }
 
 
 def _gradients(network: Network, call: Caller, leaves: Tensors) -> Tensors:
@@ -200,7 +210,7 @@ def steps(network: Network, call: Caller, leaves: Tensors) -> Tensors:
 
 WAYS: Mapping[str, tuple[Way, Way]] = {  # by hand, by PyTorch
     "double_backward": (double_backward, double_backward),
-    "forward_mode": (forward_mode, _twice_backward),
+    "forward_mode": (forward_mode, _forward_or_twice_backward),
     "vmap": (vmap, _loop),
     "checkpoint": (checkpointed, _plain),
     "steps": (steps, steps),
