@@ -172,9 +172,10 @@ def encoded(value: Any) -> Any:
 def measure(architecture: Architecture) -> tuple[int, ...]:
     """How large it is, for shrinking: nodes, then shapes, options, numbers and modes, in this order."""
     nodes, specs = architecture.graph.functions, architecture.leaves.values()
+    shapes = [[n or 3 for n in spec.shape] for spec in specs]  # nothing at all is no simple example
     return (
         len(nodes),
-        sum(size(s.shape) for s in specs) + sum(map(sum, (s.shape for s in specs))),
+        sum(math.prod(shape) + sum(shape) for shape in shapes),
         sum(_unlike_default(node) for node in nodes),
         sum(map(_plainness, specs)),
         len(json.dumps(encoded(architecture.modes))),

@@ -73,48 +73,49 @@ def option_values(layers: Iterable[str] | None = None) -> set[Value]:
 
 
 class Coverage:
-    """Counts of triples; adding up and merging, so that workers can count for themselves."""
+    """Counts of what architectures had; they add up, so that workers can count for themselves.
+
+    ``layers``, ``values`` and ``neighbours`` count nodes: by layer, by (layer, option value) and by (layer,
+    neighbour). ``triples`` counts (layer, option value, neighbour).
+    """
 
     def __init__(self) -> None:
         self.architectures = 0
+        self.layers: Counter[str] = Counter()
+        self.values: Counter[Value] = Counter()
+        self.neighbours: Counter[tuple[str, str]] = Counter()
         self.triples: Counter[Triple] = Counter()
 
     def add(self, architecture: Architecture) -> None:
         self.architectures += 1
-        made_by = {edge: node for node in architecture.graph.functions for edge in node.edges}
-        for node in architecture.graph.functions:
+        nodes = architecture.graph.functions
+        made_by = {edge: node for node in nodes for edge in node.edges}
+        for node in nodes:
+            layer, values = node.layer, node_values(node)
             neighbours = {_neighbour(edge, made_by) for edge in node.args if edge is not None}
-            for layer, value in node_values(node):
-                self.triples.update((layer, value, neighbour) for neighbour in neighbours)
+            self.layers[layer] += 1
+            self.values.update(values)
+            self.neighbours.update((layer, neighbour) for neighbour in neighbours)
+            self.triples.update((*value, neighbour) for value in values for neighbour in neighbours)
 
     def merge(self, other: Coverage) -> Coverage:
         """Adds the counts of another; returns itself."""
         self.architectures += other.architectures
+        self.layers.update(other.layers)
+        self.values.update(other.values)
+        self.neighbours.update(other.neighbours)
         self.triples.update(other.triples)
         return self
-
-    @property
-    def values(self) -> set[Value]:
-        """The option values seen."""
-        return {(layer, value) for layer, value, _ in self.triples}
-
-    def count(self, layer: str, value: str | None = None, neighbour: str | None = None) -> int:
-        """How often a layer, one of its option values, or a triple has been seen."""
-        return sum(
-            n
-            for (name, option, beside), n in self.triples.items()
-            if name == layer and value in (None, option) and neighbour in (None, beside)
-        )
 
     def to_dict(self, layers: Iterable[str] | None = None) -> dict[str, Any]:
         """Plain JSON: how much of what there is (default: of all registered layers) has been drawn."""
         names = set(registry if layers is None else layers)
-        seen, there = self.values, option_values(names)
-        drawn = {layer for layer, _ in seen} & names
+        there = option_values(names)
         return {
             "architectures": self.architectures,
-            "layers": _share(drawn, names),
-            "options": _share(seen & there, there),
+            "layers": _share(self.layers.keys() & names, names),
+            "options": _share(self.values.keys() & there, there),
+            "neighbours": len(self.neighbours),
             "triples": len(self.triples),
         }
 

@@ -124,17 +124,13 @@ def _unseen(
     rng: np.random.Generator, foci: Sequence[Focus], layers: Sequence[str], coverage: Coverage
 ) -> tuple[Focus, str]:
     """A focus with the option value seen least, on the neighbour that its layer has had least."""
-    seen: dict[tuple[str, ...], int] = {}
-    for (layer, value, neighbour), n in coverage.triples.items():
-        for key in ((layer,), (layer, value), (layer, "on", neighbour)):
-            seen[key] = seen.get(key, 0) + n
 
     def rarity(focus: Focus) -> int:
         layer, case = focus
         if case is None:
-            return seen.get((layer,), 0)
-        return min(seen.get(value, 0) for value in case_values(registry[layer], case))
+            return coverage.layers[layer]
+        return min(coverage.values[value] for value in case_values(registry[layer], case))
 
     focus = min((foci[i] for i in rng.permutation(len(foci))), key=rarity)
     shuffled = [layers[i] for i in rng.permutation(len(layers))]
-    return focus, min(shuffled, key=lambda name: seen.get((focus[0], "on", name), 0))
+    return focus, min(shuffled, key=lambda name: coverage.neighbours[focus[0], name])

@@ -8,9 +8,10 @@ smaller by :func:`measure`, so that this ends.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -104,9 +105,12 @@ def _on_leaves(
     made: Architecture, nodes: Sequence[Node], values: Mapping[str, Array]
 ) -> Iterator[Architecture]:
     """These nodes alone: what the others gave them is a leaf, of Gaussian numbers or of the very same."""
-    there = {*made.leaves, *(edge for node in nodes for edge in node.edges)}
+    args = {edge for node in nodes for edge in node.args}
+    there = {*(made.leaves.keys() & args), *(edge for node in nodes for edge in node.edges)}
     missing = [*dict.fromkeys(edge for node in nodes for edge in node.args if edge and edge not in there)]
-    now = {edge: _fresh(edge, made) for edge in missing}
+    now: dict[str, str] = {}
+    for edge in missing:
+        now[edge] = _called(edge, nodes, {*there, *now.values()})
     moved = [_moved(node, now) for node in nodes]
     if all(is_floating(values[edge]) for edge in missing) and missing:
         new = {now[edge]: Spec(tuple(values[edge].shape)) for edge in missing}
@@ -115,11 +119,12 @@ def _on_leaves(
         yield _with(made, moved, {**made.leaves, **{now[edge]: _exactly(values[edge]) for edge in missing}})
 
 
-def _fresh(edge: str, made: Architecture) -> str:
-    name = edge.replace(".", "_")
-    while name in made.graph.nodes:
-        name += "_"
-    return name
+def _called(edge: str, nodes: Sequence[Node], taken: Container[str]) -> str:
+    """A new leaf's name: that of the first argument that takes it."""
+    node, i = next((node, node.args.index(edge)) for node in nodes if edge in node.args)
+    name = node.derivation.input_names(len(node.args))[i]
+    names = chain([name], (f"{name}_{n}" for n in count(1)))
+    return next(new for new in names if new not in taken)
 
 
 def _exactly(x: Array) -> Spec:
@@ -134,18 +139,15 @@ def _exactly(x: Array) -> Spec:
 def _smaller_shapes(made: Architecture) -> Iterator[Architecture]:
     """A length made shorter wherever it occurs, in options too; one of a leaf alone; an axis left out."""
     leaves = made.leaves
-    lengths = sorted({n for spec in leaves.values() for n in spec.shape if n > 0}, reverse=True)
+    lengths = sorted({n for spec in leaves.values() for n in spec.shape}, reverse=True)
     for n in lengths:
-        for m in sorted({0, 1, 2, n // 2, n - 1}):
-            if m < n:
-                resized = _all_resized(made, partial(_swapped, n, m))
-                yield _with(made, made.graph.functions, resized)
-                nodes = [
-                    replace(node, options=_renumbered(node.options, n, m)) for node in made.graph.functions
-                ]
-                yield _with(made, nodes, resized)
+        for m in _less(n):
+            resized = _all_resized(made, partial(_swapped, n, m))
+            yield _with(made, made.graph.functions, resized)
+            nodes = [replace(node, options=_renumbered(node.options, n, m)) for node in made.graph.functions]
+            yield _with(made, nodes, resized)
     for axis in range(max((len(spec.shape) for spec in leaves.values()), default=0)):
-        for m in (0, 1, 2):  # the same axis, counted from the front or the back, of all leaves that have it
+        for m in (1, 2):  # the same axis, counted from the front or the back, of all leaves that have it
             for at in (axis, -1 - axis):
                 resized = _all_resized(made, partial(_put, at, m))
                 yield _with(made, made.graph.functions, resized)
@@ -175,9 +177,13 @@ def _shorter(shape: Shape) -> Iterator[Shape]:
     yield ()
     yield shape[1:]
     for axis, n in enumerate(shape):
-        for m in sorted({0, 1, 2, n - 1}):
-            if 0 <= m < n:
-                yield (*shape[:axis], m, *shape[axis + 1 :])
+        for m in _less(n):
+            yield (*shape[:axis], m, *shape[axis + 1 :])
+
+
+def _less(n: int) -> list[int]:
+    """Simpler lengths than n, best first: 0 is less simple than 2, since it leaves nothing to see."""
+    return [m for m in dict.fromkeys((1, 2, 0, n // 2, n - 1)) if m >= 0 and (m or 3) < (n or 3)]
 
 
 def _resized(spec: Spec, shape: Shape, seed: int, name: str) -> Spec:

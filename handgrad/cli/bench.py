@@ -79,8 +79,9 @@ def check(repeat: int, size: int, batch: int, full: bool, no_model: bool, as_jso
 def layers(names: tuple[str, ...], repeat: int, as_json: bool) -> None:
     """Every layer beside PyTorch's own: forward and backward time, and bytes kept in between.
 
-    CPU time in float32 on one thread, on samples of PyTorch's own database, their batch enlarged. Slowest
-    first. Needs PyTorch's test dependency expecttest.
+    CPU time in float32 on one thread, on samples of PyTorch's own database, their batch enlarged, or on
+    calls of a usual size (layers over time, tables). Slowest first; then how many take at most three times
+    PyTorch's own. Needs PyTorch's test dependency expecttest.
 
     \b
     Example: handgrad bench layers
@@ -114,6 +115,7 @@ def layers(names: tuple[str, ...], repeat: int, as_json: bool) -> None:
     parts: list[Any] = [
         line("Each layer beside PyTorch's own, float32, one thread", "bold"),
         table(heads, body, heads[2:]),
+        *(line(text) for text in bench.summary(rows).splitlines()),
     ]
     click.echo(rendered(parts, None, None), nl=False)
 

@@ -8,27 +8,27 @@ The pieces meet at y = 0. PyTorch counts x = 0 to the left one, and so do we. ex
 y is NaN and the slope is s.
 """
 
+from operator import le
+
 from handgrad._arrays import namespace
+from handgrad._primitives_choices import choose
 
 
 def curve(x, height, *, line=1.0, beta=1.0):
     """y, with ``line`` for s and ``height`` for c: one of the two terms is 0."""
-    xp = namespace(x)
-    left = x <= 0
-    return _times(xp.where(left, 0, x), line) + _times(xp.expm1(_negative(xp, left, x, beta)), height)
+    right = choose(le, x, 0, 0, x)
+    return _times(right, line) + _times(namespace(x).expm1(_negative(x, beta)), height)
 
 
 def slope(x, steepness, *, line=1.0, beta=1.0):
     """∂y/∂x, with ``line`` for s and ``steepness`` for c/β."""
-    xp = namespace(x)
-    left = x <= 0
-    e = xp.exp(_negative(xp, left, x, beta))  # 1 on the right
-    return _times(e, line) if steepness == line else xp.where(left, steepness * e, line)
+    e = namespace(x).exp(_negative(x, beta))  # 1 on the right
+    return _times(e, line) if steepness == line else choose(le, x, 0, steepness * e, line)
 
 
-def _negative(xp, left, x, beta):
+def _negative(x, beta):
     """x/β on the left, 0 elsewhere."""
-    x = xp.where(left, x, 0)
+    x = choose(le, x, 0, x, 0)
     return x if beta == 1 else x / beta
 
 

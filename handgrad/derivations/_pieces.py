@@ -5,19 +5,17 @@ PyTorch counts a corner to the constant piece, and so do all of these. The compa
 is outside of every constant piece: there y is NaN, and dy is handed on.
 """
 
+from operator import le
+
 from handgrad._arrays import namespace
+from handgrad._primitives_choices import choose, choose_beyond
 
 
-def beyond(x, low, high):
-    """Whether x is outside of low < x < high."""
-    return (x <= low) | (x >= high)
+def passed_between(dy, x, low, high):
+    """dx of a straight line of slope 1 between two constants: 0 where x ≤ low or x ≥ high."""
+    return choose_beyond(x, low, high, 0, dy)
 
 
-def near(x, size):
-    """Whether |x| ≤ size."""
-    return namespace(x).abs(x) <= size
-
-
-def passed(dy, blocked):
-    """dx = dy where the piece is a straight line of slope 1; 0 where it is a constant."""
-    return namespace(dy).where(blocked, 0, dy)
+def passed_beyond(dy, x, size):
+    """dx of straight lines of slope 1 around a constant: 0 where |x| ≤ size."""
+    return choose(le, namespace(x).abs(x), size, 0, dy)

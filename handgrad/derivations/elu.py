@@ -15,16 +15,21 @@ Units (2016), section 3; PyTorch documentation, torch.nn.functional.elu.
 
 from handgrad._cases import case, exactly, normal, smooth
 from handgrad._derivation import register
+from handgrad._primitives_fused import in_one_pass
 from handgrad.derivations._exponential import curve, slope
 
 
 def forward(x, *, alpha=1.0):
-    return curve(x, alpha), (x,)
+    return in_one_pass("elu", _curve, x, alpha), (x,)
 
 
 def backward(dy, residuals, *, alpha=1.0):
     (x,) = residuals
     return dy * slope(x, alpha)
+
+
+def _curve(x, alpha):
+    return curve(x, alpha)
 
 
 register(

@@ -41,7 +41,7 @@ def forward(x, *, approximate="none"):
         "choose one of these",
     )
     if approximate == "none":
-        cdf = erfc(-x / math.sqrt(2)) / 2  # Φ
+        cdf = erfc(x * -math.sqrt(0.5)) * 0.5  # Φ
     else:
         cdf, _ = sigmoid.forward(2 * _u(_near(x)))  # σ(2u)
     return x * cdf, (x, cdf)
@@ -51,7 +51,7 @@ def backward(dy, residuals, *, approximate="none"):
     x, cdf = residuals
     x_near = _near(x)
     if approximate == "none":
-        slope = namespace(x).exp(-x_near * x_near / 2) / math.sqrt(2 * math.pi)
+        slope = namespace(x).exp(x_near * x_near * -0.5) * (1 / math.sqrt(2 * math.pi))
     else:
         rest, _ = sigmoid.forward(-2 * _u(x_near))  # 1 - Φ
         du = C * (1 + 3 * A * x_near**2)

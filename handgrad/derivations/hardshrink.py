@@ -15,16 +15,21 @@ documentation, torch.nn.functional.hardshrink.
 
 from handgrad._cases import case, exactly, normal, smooth
 from handgrad._derivation import register
-from handgrad.derivations._pieces import near, passed
+from handgrad._primitives_fused import in_one_pass
+from handgrad.derivations._pieces import passed_beyond
 
 
 def forward(x, *, lambd=0.5):
-    return passed(x, near(x, lambd)), (x,)
+    return in_one_pass("hardshrink", _shrink, x, lambd), (x,)
 
 
 def backward(dy, residuals, *, lambd=0.5):
     (x,) = residuals
-    return passed(dy, near(x, lambd))
+    return passed_beyond(dy, x, lambd)
+
+
+def _shrink(x, lambd):
+    return passed_beyond(x, x, lambd)
 
 
 register(

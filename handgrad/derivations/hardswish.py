@@ -16,22 +16,28 @@ Source: Howard et al., Searching for MobileNetV3 (2019), section 5.2; PyTorch do
 torch.nn.functional.hardswish.
 """
 
-from handgrad._arrays import namespace
+from operator import ge, le
+
 from handgrad._cases import case, exactly, normal, smooth
 from handgrad._derivation import register
+from handgrad._primitives_choices import choose
+from handgrad._primitives_fused import in_one_pass
 from handgrad.derivations import hardsigmoid
 
 
 def forward(x):
-    gate, _ = hardsigmoid.forward(x)
-    return x * gate, (x,)
+    return in_one_pass("hardswish", _gated, x), (x,)
 
 
 def backward(dy, residuals):
     (x,) = residuals
-    xp = namespace(x)
-    right = xp.where(x <= -3, 0, dy)
-    return xp.where(xp.abs(x) < 3, dy * (x / 3 + 0.5), right)
+    right = choose(ge, x, 3, dy, dy * (x * (1 / 3) + 0.5))
+    return choose(le, x, -3, 0, right)
+
+
+def _gated(x):
+    gate, _ = hardsigmoid.forward(x)
+    return x * gate
 
 
 register(

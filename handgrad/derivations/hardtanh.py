@@ -17,7 +17,7 @@ from handgrad._arrays import namespace
 from handgrad._cases import case, exactly, normal, smooth
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad.derivations._pieces import beyond, passed
+from handgrad.derivations._pieces import passed_between
 
 
 def forward(x, *, min_val=-1.0, max_val=1.0):
@@ -29,7 +29,7 @@ def forward(x, *, min_val=-1.0, max_val=1.0):
 
 def backward(dy, residuals, *, min_val=-1.0, max_val=1.0):
     (x,) = residuals
-    return passed(dy, beyond(x, min_val, max_val))
+    return passed_between(dy, x, min_val, max_val)
 
 
 def fit(rng, shape):

@@ -13,19 +13,25 @@ Source: Maas, Hannun and Ng, Rectifier Nonlinearities Improve Neural Network Aco
 section 2; PyTorch documentation, torch.nn.functional.leaky_relu.
 """
 
-from handgrad._arrays import namespace
+from operator import gt
+
 from handgrad._cases import case, exactly, normal, smooth
 from handgrad._derivation import register
+from handgrad._primitives_choices import choose, step
+from handgrad._primitives_fused import in_one_pass
 
 
 def forward(x, *, negative_slope=0.01):
-    on = x > 0
-    return namespace(x).where(on, x, negative_slope * x), (on,)
+    return in_one_pass("leaky_relu", _leaky, x, negative_slope), (x,)
 
 
 def backward(dy, residuals, *, negative_slope=0.01):
-    (on,) = residuals
-    return namespace(dy).where(on, dy, negative_slope * dy)
+    (x,) = residuals
+    return dy * step(gt, x, 0, negative_slope)
+
+
+def _leaky(x, negative_slope):
+    return choose(gt, x, 0, x, negative_slope * x)
 
 
 register(

@@ -43,7 +43,7 @@ def backward(dy, _, *, upscale_factor):
 
 def fit(rng, shape):
     """On any value with three axes or more."""
-    if len(shape) < 3:
+    if len(shape) < 3 or 0 in shape:
         return None
     return case(
         "fit", normal(*shape), upscale_factor=int(rng.choice([r for r in (1, 2, 3) if shape[-3] % r**2 == 0]))

@@ -42,7 +42,7 @@ def backward(dy, _, *, downscale_factor):
 
 def fit(rng, shape):
     """On any value with three axes or more."""
-    if len(shape) < 3:
+    if len(shape) < 3 or 0 in shape:
         return None
     factors = [r for r in (1, 2, 3) if shape[-2] % r == 0 and shape[-1] % r == 0]
     return case("fit", normal(*shape), downscale_factor=int(rng.choice(factors)))

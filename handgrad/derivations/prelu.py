@@ -14,10 +14,13 @@ Source: He, Zhang, Ren and Sun, Delving Deep into Rectifiers (2015), section 2.1
 torch.nn.functional.prelu.
 """
 
+from operator import gt
+
 from handgrad._arrays import namespace
 from handgrad._cases import case, exactly, normal, smooth
 from handgrad._derivation import register
 from handgrad._errors import require
+from handgrad._primitives_choices import choose
 
 
 def forward(x, w):
@@ -37,7 +40,7 @@ def backward(dy, residuals, *, needs=(True, True)):
     dx = leaky(dy, _along_channels(w, x), where=x) if needs[0] else None
     if not needs[1]:
         return dx, None
-    each = xp.where(x > 0, 0, dy * x)
+    each = choose(gt, x, 0, 0, dy * x)
     if not w.ndim or w.shape[0] == 1:
         return dx, xp.reshape(xp.sum(each), tuple(w.shape))
     return dx, xp.sum(each, axis=(0, *range(2, x.ndim)))
@@ -45,7 +48,7 @@ def backward(dy, residuals, *, needs=(True, True)):
 
 def leaky(x, slope, *, where=None):
     """x where ``where`` (x itself, if left out) is positive, else slope x."""
-    return namespace(x).where((x if where is None else where) > 0, x, slope * x)
+    return choose(gt, x if where is None else where, 0, x, slope * x)
 
 
 def _along_channels(w, x):

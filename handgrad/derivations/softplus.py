@@ -14,23 +14,29 @@ counts the threshold itself as part of the curve, and so do we.  NaN is passed o
 Source: PyTorch documentation, torch.nn.functional.softplus.
 """
 
-from handgrad._arrays import namespace
+from operator import gt
+
 from handgrad._cases import case, exactly, normal
 from handgrad._derivation import register
 from handgrad._primitives import sigmoid
+from handgrad._primitives_choices import choose
 from handgrad._primitives_curves import log_of_one_and_exp
+from handgrad._primitives_fused import in_one_pass
 
 
 def forward(x, *, beta=1.0, threshold=20.0):
-    z = beta * x
-    return namespace(x).where(z > threshold, x, log_of_one_and_exp(z) / beta), (x,)
+    return in_one_pass("softplus", _soft, x, beta, threshold), (x,)
 
 
 def backward(dy, residuals, *, beta=1.0, threshold=20.0):
     (x,) = residuals
     z = beta * x
-    slope = sigmoid(z)
-    return namespace(dy).where(z > threshold, dy, dy * slope)
+    return choose(gt, z, threshold, dy, dy * sigmoid(z))
+
+
+def _soft(x, beta, threshold):
+    z = beta * x
+    return choose(gt, z, threshold, x, log_of_one_and_exp(z) / beta)
 
 
 def fit(rng, shape):

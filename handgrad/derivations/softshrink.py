@@ -19,17 +19,22 @@ from handgrad._arrays import namespace
 from handgrad._cases import case, exactly, normal, smooth
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad.derivations._pieces import near, passed
+from handgrad._primitives_fused import in_one_pass
+from handgrad.derivations._pieces import passed_beyond
 
 
 def forward(x, *, lambd=0.5):
     require(lambd >= 0, "lambd of softshrink must not be negative", lambd, "give 0 or a positive number")
-    return passed(x - lambd * namespace(x).sign(x), near(x, lambd)), (x,)
+    return in_one_pass("softshrink", _shrink, x, lambd), (x,)
 
 
 def backward(dy, residuals, *, lambd=0.5):
     (x,) = residuals
-    return passed(dy, near(x, lambd))
+    return passed_beyond(dy, x, lambd)
+
+
+def _shrink(x, lambd):
+    return passed_beyond(x - lambd * namespace(x).sign(x), x, lambd)
 
 
 register(

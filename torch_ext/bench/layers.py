@@ -3,6 +3,8 @@
 Times are the process's own (CPU time on one thread), so that other programs do not count.
 
 The call is a sample of PyTorch's database, its batch repeated until the work outweighs the call itself.
+Layers over time, tables and such have a call of a usual size instead (``typical``): repeating their first
+axis would measure sequences of tens of thousands of steps. No step takes longer than ``LONGEST``.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from torch_ext.bench.typical import typical
 from torch_ext.sweep.matrix import usual
 from torch_ext.sweep.run import select
 from torch_ext.sweep.samples import HAND, NATIVE, SEED, Entry, Sample
 
 ELEMENTS = 200_000  # of all differentiable inputs together: float32 that fits a cache of the second level
+LONGEST = 0.1  # seconds of a step, so that an entry takes less than two
+MOST = 3.0  # times PyTorch's own step: what a layer may take
 _SIDES = (HAND, NATIVE)
 Given = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -33,7 +38,7 @@ class LayerRow:
     """Seconds of each repetition by side, and the bytes that autograd keeps between the two passes."""
 
     name: str
-    shapes: list[list[int]]
+    shapes: list[list[int]]  # of inputs, then of outputs
     forward: dict[str, list[float]] = field(default_factory=lambda: {s: [] for s in _SIDES})
     backward: dict[str, list[float]] = field(default_factory=lambda: {s: [] for s in _SIDES})
     kept: dict[str, int] = field(default_factory=dict)
@@ -62,6 +67,10 @@ def layers(
     chosen = [e for e in select(names) if e.derived]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    large = torch.empty(
+        7_000_000
+    )  # once one of this size was freed, the C library keeps memory for later ones
+    del large
     rows = []
     try:
         for i, entry in enumerate(chosen):
@@ -76,14 +85,18 @@ def layers(
 
 def measure(entry: Entry, repeat: int = 7) -> LayerRow | None:
     """One entry in float32; None where nothing in it is differentiated."""
-    sample = usual(entry)
+    sample = typical(entry)
+    known = sample is not None
+    sample = sample or usual(entry)
     if sample is None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        given = enlarged(sample)
+        given = sample.given if known else enlarged(sample)
+        if not _runs(sample, given):  # integers, or nothing derived
+            return None
         calls = {side: _step(sample, side, given) for side in _SIDES}
-        row = LayerRow(entry.name, [list(v.shape) for v in tree_flatten(given)[0] if isinstance(v, Tensor)])
+        row = LayerRow(entry.name, _shapes(given) + _shapes(_output(sample, given)))
         for side, step in calls.items():
             row.kept[side] = step(None)
         for _ in range(repeat):
@@ -137,24 +150,42 @@ def _leaf(v: Any) -> Any:
 
 def enlarged(sample: Sample) -> Given:
     """The sample's inputs in float32, repeated along their first axis: the first input alone if PyTorch takes
-    that, else all that are as long."""
+    that, else all that are as long. Tenfold each time, until elements suffice or a step takes long."""
     flat, spec = tree_flatten(sample.given)
     flat = [_float32(v) for v in flat]
     sizes = [v.numel() for v in flat if isinstance(v, Tensor) and v.requires_grad]
-    times = max(1, ELEMENTS // max(sum(sizes), 1))
-    first = next((v for v in flat if isinstance(v, Tensor) and v.ndim), None)
-    if first is None or times == 1:
-        return _given(flat, spec)
-    alike = [i for i, v in enumerate(flat) if isinstance(v, Tensor) and v.ndim and len(v) == len(first)]
-    position = next(i for i, v in enumerate(flat) if v is first)
-    for chosen in (alike, [position]):
-        repeated = [
-            _repeated(v, times) if i in chosen and isinstance(v, Tensor) else v for i, v in enumerate(flat)
-        ]
-        made = _given(repeated, spec)
-        if _runs(sample, made):
-            return made
-    return _given(flat, spec)
+    most = max(1, ELEMENTS // max(sum(sizes), 1))
+    given = _given(flat, spec)
+    tensors = [i for i, v in enumerate(flat) if isinstance(v, Tensor) and v.ndim]
+    if not tensors or most == 1:
+        return given
+    first = tensors[0]
+    for chosen in ([i for i in tensors if len(flat[i]) == len(flat[first])], [first]):
+        times = 1
+        while times < most:
+            times = min(10 * times, most)
+            repeated = [_repeated(v, times) if i in chosen else v for i, v in enumerate(flat)]
+            made = _given(repeated, spec)
+            if not _runs(sample, made):
+                break
+            given = made
+            if max(sum(_step(sample, side, made)(time.process_time)) for side in _SIDES) > LONGEST / 10:
+                return given
+        if times == most and given is made:
+            return given
+    return given
+
+
+def _output(sample: Sample, given: Given) -> Any:
+    function, module = sample.call(NATIVE)
+    if module is not None:
+        module.float()
+    args, kwargs = given
+    return function(*args, **kwargs)
+
+
+def _shapes(tree: Any) -> list[list[int]]:
+    return [list(v.shape) for v in tree_flatten(tree)[0] if isinstance(v, Tensor)]
 
 
 def _given(flat: list[Any], spec: Any) -> Given:
@@ -176,15 +207,28 @@ def _repeated(v: Tensor, times: int) -> Tensor:
 
 
 def _runs(sample: Sample, given: Given) -> bool:
-    function, module = sample.call(NATIVE)
-    if module is not None:
-        module.float()
+    """Whether PyTorch makes a whole step of it."""
     try:
-        args, kwargs = given
-        y = [v for v in tree_flatten(function(*args, **kwargs))[0] if isinstance(v, Tensor)]
+        _step(sample, NATIVE, given)(time.process_time)
+        y = [v for v in tree_flatten(_output(sample, given))[0] if isinstance(v, Tensor)]
         return all(v.is_floating_point() for v in y[:1])
     except Exception:
         return False
+
+
+def summary(rows: Sequence[LayerRow]) -> str:
+    """How many keep to what a layer may take, and which are worst."""
+    worst = sorted(rows, key=lambda r: -r.ratio("both"))[:10]
+    slowest = ", ".join(f"{r.name} {r.ratio('both'):.2f}" for r in worst)
+    fast = sum(r.ratio("both") <= MOST for r in rows)
+    small = [r for r in rows if r.kept[HAND] <= r.kept[NATIVE] + r.largest]
+    fat = ", ".join(r.name for r in rows if r not in small)
+    return (
+        f"{fast} of {len(rows)} take at most {MOST:g} times PyTorch's own step. "
+        f"Worst: {slowest}.\n"
+        f"{len(small)} of {len(rows)} keep at most what PyTorch keeps and one tensor"
+        + (f"; not {fat}." if fat else ".")
+    )
 
 
 def to_dict(rows: Sequence[LayerRow]) -> list[dict[str, Any]]:

@@ -167,7 +167,8 @@ def check_architectures(seeds: Sequence[int], layers: Sequence[str] | None = Non
 def check_architecture(seed: int, layers: Sequence[str] | None = None) -> list[Check]:
     """The random architecture of a seed; where it cannot even be built, a failed check says so."""
     try:
-        return architecture(seed, layers).check()
+        with np.errstate(all="ignore"):  # what is not finite is compared, too
+            return architecture(seed, layers).check()
     except Exception as error:
         name = f"architecture {seed}"
         return [

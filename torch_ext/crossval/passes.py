@@ -79,7 +79,8 @@ def native(
     places = frozenset((modes or {}).get("in_place", ()))
 
     def call(node: Node, args: Sequence[Any]) -> tuple[Any, ...]:
-        # contiguous: some of PyTorch's own backward passes raise otherwise (nll_loss after a transpose)
+        # contiguous, values and what flows back into them: some of PyTorch's own backward passes raise
+        # otherwise (nll_loss after a transpose, conv_tbc before a concatenation)
         plain = detached(node.derivation, args)
         if not faithful:
             plain = [x if x is None else x.contiguous() for x in plain]
@@ -90,6 +91,9 @@ def native(
         dense = node.options.get("sparse") and not faithful
         options = {**node.options, "sparse": False} if dense else node.options
         outputs = oracles.reference(node.derivation, plain, options)
+        for y in outputs:
+            if y.grad_fn is not None and not faithful:
+                y.register_hook(Tensor.contiguous)
         return outputs if rng is None else tuple(nudged(y, rng, step) for y in outputs)
 
     return call
