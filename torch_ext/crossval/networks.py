@@ -251,7 +251,7 @@ class _Reference:
             outputs = oracles.reference(derivation, plain, options)
             for y in outputs:
                 if y.grad_fn is not None:
-                    y.register_hook(Tensor.contiguous)
+                    y.register_hook(lambda dy: None if dy is None else dy.contiguous())
             return outputs if rng is None else tuple(_nudged(y, rng) for y in outputs)
 
         leaves = _leaves(self.network.values if inputs is None else inputs, dtype)
