@@ -67,7 +67,7 @@ def forward(
     if mode == "max":
         place = argmax_rows(rows, bag, bags)  # (B, d): a, and -1 in an empty bag
         y = xp.where(place < 0, 0, _at(rows, place))
-        return cast(y, w.dtype), (index, place, None, w, shape)
+        return cast(y, w.dtype), (index, place, None, None, tuple(w.shape), shape)
     factor = None  # c, (m, 1)
     if per_sample_weights is not None:
         factor = cast(xp.reshape(per_sample_weights, (-1, 1)), rows.dtype)
@@ -75,16 +75,17 @@ def forward(
         counts = scatter_rows(xp.ones_like(rows[:, :1]), bag, bags + 1)
         factor = 1 / take_rows(counts, bag)
     y = scatter_rows(rows if factor is None else rows * factor, bag, bags + 1)[:bags, ...]
-    return cast(y, w.dtype), (index, bag, factor, w, shape)
+    table = None if per_sample_weights is None else w  # their gradient needs it
+    return cast(y, w.dtype), (index, bag, factor, table, tuple(w.shape), shape)
 
 
 def backward(dy, residuals, needs, *, mode="mean", scale_grad_by_freq=False, sparse=False, **_):
-    index, where, factor, w, shape = residuals
-    xp, n = namespace(dy), w.shape[0]
+    index, where, factor, w, (n, d), shape = residuals
+    xp = namespace(dy)
     dy = cast(dy, xp.float32) if is_half(dy) else dy
     if mode == "max":
         dy = xp.where(where < 0, 0, dy)  # an empty bag copied nothing
-        row = _at(xp.broadcast_to(index[:, None], (index.shape[0], w.shape[1])), where)
+        row = _at(xp.broadcast_to(index[:, None], (index.shape[0], d)), where)
         return None, scatter(dy.mT, row.mT, n).mT, None, None
     of_no_bag = xp.zeros((1, dy.shape[1]), dtype=dy.dtype, device=dy.device)
     dy = take_rows(xp.concat([dy, of_no_bag]), where)  # (m, d): dy_b at each place of bag b
