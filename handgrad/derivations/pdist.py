@@ -46,14 +46,21 @@ def backward(dy, residuals, *, p=2.0):
         dn, norms = _square(dy, x), xp.expand_dims(_square(y, x), axis=-1)
     n, m = x.shape
     rows = max(1, BLOCK // max(n * m, 1))
-    dx = []
-    for first in range(0, n, rows):
-        block = slice(first, first + rows)
-        s = e = xp.expand_dims(x[block, :], axis=1) - xp.expand_dims(x, axis=0)  # (rows, n, m)
-        if norms is not None:
-            s = through_p_norm(xp.ones_like(e), e, norms[block, ...], p)
-        dx.append((xp.expand_dims(dn[block, :], axis=1) @ s)[:, 0, :])
-    return xp.concat(dx, axis=0) if len(dx) > 1 else dx[0] if dx else xp.zeros_like(x)
+    if rows >= n:
+        return _of_rows(x, x, dn, norms, p)
+    blocks = [slice(first, min(first + rows, n)) for first in range(0, n, rows)]
+    return xp.concat(
+        [_of_rows(x[b, :], x, dn[b, :], norms if norms is None else norms[b, ...], p) for b in blocks]
+    )
+
+
+def _of_rows(some, x, dn, norms, p):
+    """dx of some rows."""
+    xp = namespace(x)
+    s = e = xp.expand_dims(some, axis=1) - xp.expand_dims(x, axis=0)  # (rows, n, m)
+    if norms is not None:
+        s = through_p_norm(xp.ones_like(e), e, norms, p)
+    return (xp.expand_dims(dn, axis=1) @ s)[:, 0, :]
 
 
 def _norms_of_pairs(x, p):
