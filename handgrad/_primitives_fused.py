@@ -27,6 +27,20 @@ def softmax(x: Array, axis: tuple[int, ...]) -> Array:
     return normalized(x, axis)
 
 
+def log_softmax(x: Array, axis: tuple[int, ...]) -> Array:
+    """x less the logarithm of the sum of exp(x) along ``axis``, with exp of numbers <= 0 alone."""
+    if primal(x) is x and (own := _own(namespace(x), "log_softmax")):
+        return own(x, axis)
+    return log_normalized(x, axis)
+
+
+def log_normalized(x: Array, axis: tuple[int, ...]) -> Array:
+    """The formula of :func:`log_softmax`."""
+    xp = namespace(x)
+    x = x - xp.max(x, axis=axis, keepdims=True)
+    return x - xp.log(xp.sum(xp.exp(x), axis=axis, keepdims=True))
+
+
 def normalized(x: Array, axis: tuple[int, ...]) -> Array:
     """The formula of :func:`softmax`."""
     xp = namespace(x)

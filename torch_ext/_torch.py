@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from handgrad._primitives import logistic
-from handgrad._primitives_fused import normalized
+from handgrad._primitives_fused import log_normalized, normalized
+from handgrad._primitives_losses import log_sum_exp
 from torch_ext._torch_choices import choose as choose
 from torch_ext._torch_choices import choose_beyond as choose_beyond
 from torch_ext._torch_choices import step as step
@@ -225,12 +226,19 @@ def sigmoid(x: Tensor) -> Tensor:
     return logistic(x) if formula else torch.sigmoid(x)
 
 
+def _recorded(*values: Any) -> builtins.bool:
+    """Whether what is done with these may be differentiated. Under a transform nobody can tell: yes."""
+    return (
+        (torch.is_grad_enabled() and builtins.any(isinstance(v, Tensor) and v.requires_grad for v in values))
+        or forward_ad._current_level >= 0
+        or torch._C._are_functorch_transforms_active()
+    )
+
+
 def in_one_pass(name: str, formula: Callable[..., Tensor], x: Tensor, *rest: Any) -> Tensor:
     """``torch.nn.functional.NAME``; its formula where it is differentiated in its turn (see ``sigmoid``)."""
-    recorded = torch.is_grad_enabled() and builtins.any(
-        isinstance(v, Tensor) and v.requires_grad for v in (x, *rest)
-    )
-    if recorded or forward_ad._current_level >= 0 or x.is_complex():
+    coarse = name == "hardsigmoid" and x.dtype == torch.float64  # its 1/6 has the digits of float32
+    if coarse or x.is_complex() or _recorded(x, *rest):
         return formula(x, *rest)
     y: Tensor = getattr(F, name)(x, *rest)
     return y
@@ -245,6 +253,17 @@ def softmax(x: Tensor, axis: tuple[int, ...]) -> Tensor:
     """``torch.softmax``; by its formula where it is differentiated in its turn (see ``sigmoid``)."""
     formula = not axis or (torch.is_grad_enabled() and x.requires_grad)
     return normalized(x, axis) if formula else torch.softmax(x, axis[0])
+
+
+def log_softmax(x: Tensor, axis: tuple[int, ...]) -> Tensor:
+    """``torch.log_softmax``; by its formula where it is differentiated in its turn (see ``sigmoid``)."""
+    formula = not axis or x.is_complex() or _recorded(x)
+    return log_normalized(x, axis) if formula else torch.log_softmax(x, axis[0])
+
+
+def log_add_exp(a: Tensor, b: Tensor) -> Tensor:
+    """``torch.logaddexp``; by its formula where it is differentiated in its turn (see ``sigmoid``)."""
+    return log_sum_exp(torch.stack([a, b]), 0) if _recorded(a, b) else torch.logaddexp(a, b)
 
 
 def pad_axes(x: Tensor, padding: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:

@@ -35,7 +35,7 @@ class Architecture:
         """The inputs' values: the same for the same seed."""
         layouts = self.modes.get("layouts", {})
         return {
-            name: _laid(drawn(self.seed, name, self.leaves[name]), layouts.get(name))
+            name: laid(drawn(self.seed, name, self.leaves[name]), layouts.get(name))
             for name in self.graph.inputs
         }
 
@@ -47,7 +47,7 @@ class Architecture:
 
     def _cotangent(self, edge: str, shape: tuple[int, ...], how: str | None) -> Array:
         rng = np.random.default_rng([self.seed, 2, zlib.crc32(edge.encode())])
-        return _laid(np.asarray(rng.standard_normal(shape)), how)
+        return laid(np.asarray(rng.standard_normal(shape)), how)
 
     # --- structure -------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ def drawn(seed: int, name: str, spec: Spec) -> Array:
     return spec.draw(np.random.default_rng([seed, zlib.crc32(name.encode())]))
 
 
-def _laid(x: Array, layout: str | None) -> Array:
+def laid(x: Array, layout: str | None) -> Array:
     """Of an expanded array, all along its first long axis are the first."""
     axis = next((i for i, n in enumerate(x.shape) if n > 1), None)
     if layout != "expanded" or axis is None:

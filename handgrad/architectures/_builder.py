@@ -18,12 +18,13 @@ from handgrad._arrays import Array, Shape, is_floating, size
 from handgrad._cases import Case, Spec, exactly, normal
 from handgrad._derivation import Derivation, registry
 from handgrad._errors import LayerError, require
-from handgrad.architectures._architecture import drawn
+from handgrad.architectures._architecture import drawn, laid
 from handgrad.graph import Node
 
 LARGEST = 1500  # elements of a value: small networks hide nothing and are fast
 _LARGE = 30.0  # a larger value is scaled down, lest a chain of layers explodes
 _TOO_LARGE = 1e5
+_EXPANDED = 0.02  # of the leaves have a stride of 0
 _REAL = ("normal", "smooth", "distinct")  # any real number will do
 
 
@@ -42,6 +43,7 @@ class Builder:
         self.nodes: dict[str, Node] = {}
         self.leaves: dict[str, Spec] = {}
         self.values: dict[str, Array] = {}
+        self.layouts: dict[str, str] = {}
         self.counts: dict[str, int] = {}
         self.attempts = self.rejected = 0
 
@@ -188,10 +190,13 @@ class Builder:
         """The value, moved where it comes near to a kink or a tie."""
         x = self.values[value]
         if spec.kind == "distinct":
-            gaps = np.diff(np.sort(x, axis=None))
+            order = np.argsort(x, axis=None, kind="stable")
+            gaps = np.diff(x.ravel()[order])
             if not np.any((gaps < 1e-5) & ~(known & (gaps == 0))):
                 return value
-            return self.known_apply("add", value, self.leaf(Spec(spec.shape, "distinct"), "apart"))
+            apart = np.empty(x.size)
+            apart[order] = np.arange(x.size) * round(2 / x.size, 3)  # the order stays: no new ties
+            return self.known_apply("add", value, self.leaf(exactly(apart.reshape(x.shape)), "apart"))
         near = np.zeros(x.shape)
         for kink in spec.values:
             off = x - kink
@@ -234,6 +239,9 @@ class Builder:
         edge = f"{name}_{n}" if n else name
         self.leaves[edge] = spec
         self.values[edge] = drawn(self.seed, edge, spec)
+        if spec.kind == "normal" and self.rng.uniform() < _EXPANDED:  # now: its values are other ones
+            self.layouts[edge] = "expanded"
+            self.values[edge] = laid(self.values[edge], "expanded")
         return edge
 
     def shape(self, edge: str) -> Shape:

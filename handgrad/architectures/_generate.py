@@ -75,7 +75,7 @@ def _build(
         value = loss(b, value)
     while not b.nodes:
         chain(b, start(b))
-    made = restricted(seed, list(b.nodes.values()), b.leaves, {})
+    made = restricted(seed, list(b.nodes.values()), b.leaves, {"layouts": b.layouts})
     modes = draw_modes(np.random.default_rng([seed, 1]), made, b.values)
     return Architecture(seed, made.graph, made.leaves, modes), b
 

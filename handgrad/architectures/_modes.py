@@ -12,8 +12,6 @@ from handgrad.architectures._architecture import Architecture
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 LAYOUTS = ("reversed", "gaps", "offset", "expanded")
-# rows of these may be alike; labels and lengths belong together, and what is distinct has no ties
-_INDEPENDENT = ("normal", "uniform", "smooth", "integers")
 ALSO = {  # further comparisons, and how often each is drawn
     "double_backward": 0.15,
     "forward_mode": 0.1,
@@ -27,16 +25,18 @@ ALSO = {  # further comparisons, and how often each is drawn
 
 
 def draw_modes(rng: np.random.Generator, made: Architecture, values: dict[str, Array]) -> dict[str, Any]:
-    """Modes for an architecture whose values are known: most are as simple as can be."""
+    """Modes for an architecture whose values are known: most are as simple as can be.
+
+    Its own modes, the leaves that are expanded, stay.
+    """
     nodes = [node.name for node in made.graph.functions]
     dtype = str(rng.choice(DTYPES, p=(0.7, 0.2, 0.07, 0.03)))
     modes: dict[str, Any] = {
         "dtype": dtype if dtype != "float64" else None,
         "casts": _some(rng, nodes, 0.1, lambda: str(rng.choice([d for d in DTYPES if d != dtype]))),
         "layouts": {
-            name: how
-            for name, how in _some(rng, made.graph.inputs, 0.2, lambda: str(rng.choice(LAYOUTS))).items()
-            if how != "expanded" or made.leaves[name].kind in _INDEPENDENT
+            **_some(rng, made.leaves, 0.2, lambda: str(rng.choice(LAYOUTS[:-1]))),
+            **made.modes.get("layouts", {}),
         },
         "cotangents": _cotangents(rng, made, values),
         "in_place": [n for n in _alone(made, values) if rng.uniform() < 0.2],

@@ -25,6 +25,7 @@ from handgrad._cases import Spec
 from handgrad._derivation import registry
 from handgrad._errors import InputError
 from handgrad.architectures._architecture import FLOATING, FORMAT, VERSION, Architecture, drawn
+from handgrad.architectures._coverage import optional_inputs
 from handgrad.graph import Graph, Node
 
 MOST_BYTES = 2**22
@@ -53,7 +54,7 @@ def from_json(text: str) -> Architecture:
     if total > MOST_IN_ALL_LEAVES:
         _refuse("leaves", f"all leaves together have at most {MOST_IN_ALL_LEAVES:,} numbers", f"{total:,}")
     nodes = _nodes(data["nodes"], leaves)
-    made = Architecture(data["seed"], Graph([*map(Node, leaves), *nodes]), leaves, data.get("modes", {}))
+    made = Architecture(int(data["seed"]), Graph([*map(Node, leaves), *nodes]), leaves, data.get("modes", {}))
     _compute(made)
     _check_modes(made)
     return made
@@ -137,12 +138,16 @@ def _check_schema(data: Any) -> None:
         _validator()(data)
     except fastjsonschema.JsonSchemaValueException as error:
         place = _place(error.path[1:]) or "the file"
-        rule = error.message.removeprefix(error.name or "data").strip()
+        rule = f"{_short(error.message.removeprefix(error.name or 'data').strip())}"
+        if error.rule in ("anyOf", "pattern") and "description" in error.definition:
+            rule = f"must be {error.definition['description']}"
         _refuse(
-            place,
-            f"handgrad/architectures/schema.json says that it {_short(rule)}",
-            _short(json.dumps(error.value), 80),
+            place, f"handgrad/architectures/schema.json says that it {rule}", _short(_text(error.value), 80)
         )
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 @cache
@@ -159,7 +164,8 @@ def _place(path: Sequence[Any]) -> str:
 
 
 def _leaf(place: str, data: Mapping[str, Any]) -> Spec:
-    spec = Spec(**{name: decoded(v) for name, v in data.items()})
+    shape = tuple(map(int, data["shape"]))  # 3.0 is an integer in a schema
+    spec = Spec(**{**{name: decoded(v) for name, v in data.items()}, "shape": shape})
     n = size(spec.shape)
     if n > MOST_IN_A_LEAF:
         _refuse(
@@ -191,7 +197,7 @@ def decoded(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(map(decoded, value))
     if isinstance(value, dict):
-        return slice(*value["slice"])
+        return slice(*(None if n is None else int(n) for n in value["slice"]))
     return _STRINGS.get(value, value) if isinstance(value, str) else value
 
 
@@ -224,6 +230,10 @@ def _nodes(data: Sequence[Mapping[str, Any]], leaves: Mapping[str, Spec]) -> lis
         n, takes = len(given["args"]), len(derivation.inputs)
         if not derivation.variadic and n > takes:
             _refuse(f"{place}.args", f"{layer} takes at most {takes}: {', '.join(derivation.inputs)}", f"{n}")
+        for j, name in enumerate(derivation.inputs):
+            absent = j >= n or given["args"][j] is None
+            if absent and name not in optional_inputs(derivation) and not derivation.variadic:
+                _refuse(f"{place}.args[{j}]", f"{layer} needs {name}", "none", "name its edge")
         for option in given.get("options", {}):
             if option not in derivation.options:
                 known = ", ".join(derivation.options) or "none"

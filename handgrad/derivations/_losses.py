@@ -15,6 +15,7 @@ import numpy as np
 from handgrad._arrays import cast, library, namespace, size, unbroadcast
 from handgrad._errors import IndexInputError, InputError, require
 from handgrad._primitives import one_hot
+from handgrad._primitives_places import add_along
 
 REDUCTIONS = ("none", "mean", "sum")
 TINY = float(np.float32(1e-12))  # PyTorch's constant is a float32, whatever the dtype of the input
@@ -208,6 +209,21 @@ def is_class(index, keep, n, axis):
     xp = namespace(index)
     hot = xp.moveaxis(one_hot(index, n, xp.bool), -1, axis)
     return hot & xp.expand_dims(keep, axis=axis)
+
+
+def at_class(values, index, n):
+    """(N, d1, ...) -> (N, n, d1, ...): the value of each target at its class, 0 elsewhere."""
+    xp = namespace(values)
+    axis = min(1, index.ndim)
+    shape = (*index.shape[:axis], n, *index.shape[axis:])
+    zeros = xp.broadcast_to(xp.zeros((), dtype=values.dtype, device=values.device), shape)
+    return add_at_class(zeros, values, index)
+
+
+def add_at_class(x, values, index):
+    """x (N, n, d1, ...) with the value (N, d1, ...) of each target added at its class."""
+    xp, axis = namespace(x), min(1, index.ndim)
+    return add_along(x, xp.expand_dims(values, axis=axis), xp.expand_dims(index, axis=axis), axis)
 
 
 def draw_ignore_index(rng, classes, shape, reduction):

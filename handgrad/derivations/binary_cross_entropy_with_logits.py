@@ -20,12 +20,11 @@ Errors: x and t of different shapes, w or p that do not broadcast, an unknown re
 Source: PyTorch documentation, torch.nn.BCEWithLogitsLoss; the lecture's logistic regression.
 """
 
-from math import inf
-
 from handgrad._cases import case, exactly, normal, uniform
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad.derivations import sigmoid, softplus
+from handgrad._primitives import sigmoid
+from handgrad._primitives_curves import log_of_one_and_exp
 from handgrad.derivations._fits import broadcastable
 from handgrad.derivations._losses import REDUCTIONS, reduce, require_broadcast, spread
 
@@ -66,12 +65,12 @@ def logistic_slopes(x, t, dl, needs, pos_weight=None):
 
 def sigma(x):
     """σ(x), which never overflows."""
-    return sigmoid.forward(x)[0]
+    return sigmoid(x)
 
 
 def soft_plus(x):
     """log(1 + exp(x)), which never overflows."""
-    return softplus.forward(x, threshold=inf)[0]  # the curve everywhere
+    return log_of_one_and_exp(x)
 
 
 def _positive(a, pos_weight):

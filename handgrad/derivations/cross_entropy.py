@@ -37,9 +37,11 @@ from handgrad._arrays import cast, is_floating, namespace, size
 from handgrad._cases import case, exactly, integers, normal, simplex, uniform
 from handgrad._derivation import register
 from handgrad._errors import require
+from handgrad._primitives import gather, scatter, take_rows
 from handgrad.derivations import log_softmax
 from handgrad.derivations._losses import (
     REDUCTIONS,
+    add_at_class,
     along_classes,
     class_axis,
     class_targets,
@@ -56,6 +58,9 @@ def forward(x, t, w=None, *, ignore_index=-100, label_smoothing=0.0, reduction="
     xp = namespace(x)
     axis = class_axis(x)
     log_q, _ = log_softmax.forward(x, dim=axis)
+    if not is_floating(t) and not label_smoothing:
+        class_targets(t, x, ignore_index)  # checks t
+        return _of_indices(log_q, t, w, ignore_index, reduction)
     p, keep, count = _distribution(x, t, ignore_index, label_smoothing)
     weights = 1 if w is None else along_classes(w, x)
     if keep is None:  # probabilities
@@ -68,14 +73,31 @@ def forward(x, t, w=None, *, ignore_index=-100, label_smoothing=0.0, reduction="
     return reduce(loss, reduction, total), (log_q, p, None if w is None else terms, keep, count, total, w)
 
 
-def backward(dy, residuals, needs, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):  # noqa: ARG001
+def _of_indices(log_q, t, w, ignore_index, reduction):
+    """The same where p is 1 at one class: l_n = -w_c log q_nc at c = t_n, and p is not built."""
+    xp = namespace(log_q)
+    axis = class_axis(log_q)
+    index, keep = _kept(t, ignore_index)
+    terms = xp.where(keep, -gather(log_q, index, axis), 0)
+    if w is not None:
+        along_classes(w, log_q)  # checks w
+    weights = _of_targets(w, index, keep, log_q)
+    total = xp.sum(weights)
+    residuals = (log_q, t, None if w is None else terms, None, None, total, w)
+    return reduce(terms if w is None else weights * terms, reduction, total), residuals
+
+
+def backward(dy, residuals, needs, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     # needs: which gradients are wanted
     log_q, p, terms, keep, count, total, w = residuals
     xp = namespace(dy)
     axis = class_axis(log_q)
-    weights = 1 if w is None else along_classes(w, log_q)
     dl = spread(dy, log_q.shape[:axis] + log_q.shape[axis + 1 :], reduction, total)
-    dl = xp.expand_dims(dl if keep is None else xp.where(keep, dl, 0), axis=axis)
+    if not is_floating(p):
+        return _back_to_indices(dl, residuals, needs, ignore_index, reduction)
+    dl = dl if keep is None else xp.where(keep, dl, 0)
+    weights = 1 if w is None else along_classes(w, log_q)
+    dl = xp.expand_dims(dl, axis=axis)
 
     wp = weights * p
     dx = (xp.exp(log_q) * xp.sum(wp, axis=axis, keepdims=True) - wp) * dl
@@ -87,6 +109,53 @@ def backward(dy, residuals, needs, *, ignore_index=-100, label_smoothing=0.0, re
         if keep is not None and reduction == "mean":
             dw = of_quotient(dw, w, count, total)
     return dx, dt, dw
+
+
+def _back_to_indices(dl, residuals, needs, ignore_index, reduction):
+    """dx = q w_t dl, less w_t dl at the class t; dw likewise."""
+    log_q, t, terms, _, _, total, w = residuals
+    xp = namespace(dl)
+    index, keep = _kept(t, ignore_index)
+    dl = xp.where(keep, dl, 0)
+    w_dl = _of_targets(w, index, keep, log_q) * dl
+    dx = xp.exp(log_q) * xp.expand_dims(w_dl, axis=class_axis(log_q))
+    dx = add_at_class(dx, -w_dl, index)
+    if w is None or not needs[2]:
+        return dx, None, None
+    dw = of_each_class(terms * dl, index, w)
+    if reduction == "mean":
+        dw = of_quotient(dw, w, counts(residuals, ignore_index), total)
+    return dx, None, dw
+
+
+def counts(residuals, ignore_index):
+    """m_c, the number of targets of each class; None for probabilities and without w."""
+    _, p, _, _, count, _, w = residuals
+    if w is None or is_floating(p):
+        return count
+    index, keep = _kept(p, ignore_index)
+    return of_each_class(cast(keep, w.dtype), index, w)
+
+
+def _kept(t, ignore_index):
+    """The class of each target, 0 standing in where it is ignored; and where it is not."""
+    xp = namespace(t)
+    keep = t != ignore_index
+    return xp.where(keep, cast(t, xp.int64), 0), keep
+
+
+def _of_targets(w, index, keep, like):
+    """The weight of each target, 0 where it is ignored."""
+    if w is None:
+        return cast(keep, like.dtype)
+    xp = namespace(w)
+    return xp.where(keep, xp.reshape(take_rows(w, xp.reshape(index, (-1,))), index.shape), 0)
+
+
+def of_each_class(values, index, w):
+    """(C,), the values of the targets of each class added up."""
+    xp = namespace(values)
+    return scatter(xp.reshape(values, (-1,)), xp.reshape(index, (-1,)), w.shape[0])
 
 
 def of_quotient(dw, w, count, total):

@@ -87,7 +87,7 @@ def backward(
             dw,
         )
         sums = found if sums is None else tuple(map(_add, sums, found))
-        total, counts, start = total + saved[5], _add(counts, saved[4]), stop
+        total, counts, start = total + saved[5], _add(counts, cross_entropy.counts(saved, ignore_index)), stop
     d_weight, d_bias, dw = sums
     gradients = [
         None if dx[0] is None else xp.reshape(xp.concat(dx, axis=0), x.shape),

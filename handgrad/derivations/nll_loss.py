@@ -24,10 +24,10 @@ from handgrad._primitives import gather
 from handgrad.derivations._losses import (
     REDUCTIONS,
     along_classes,
+    at_class,
     class_axis,
     class_targets,
     draw_ignore_index,
-    is_class,
     reduce,
     spread,
 )
@@ -45,16 +45,14 @@ def forward(x, t, w=None, *, ignore_index=-100, reduction="mean"):
         weights = xp.where(keep, of_target, 0)
         loss = loss * of_target
     loss = xp.where(keep, loss, 0)
-    hot = is_class(index, keep, x.shape[axis], axis)
-    return reduce(loss, reduction, xp.sum(weights)), (hot, weights)
+    return reduce(loss, reduction, xp.sum(weights)), (index, keep, weights, x.shape[axis])
 
 
 def backward(dy, residuals, *, ignore_index=-100, reduction="mean"):  # noqa: ARG001
-    hot, weights = residuals
+    index, keep, weights, n = residuals
     xp = namespace(dy)
     w_dl = weights * spread(dy, weights.shape, reduction, xp.sum(weights))
-    class_axis_of_x = min(1, weights.ndim)
-    return xp.where(hot, -xp.expand_dims(w_dl, axis=class_axis_of_x), 0)
+    return at_class(xp.where(keep, -w_dl, 0), index, n)
 
 
 def fit(rng, shape):

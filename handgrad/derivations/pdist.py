@@ -5,7 +5,9 @@ Shapes.  x (n, m); y (n (n - 1) / 2,), the pairs in the order (0, 1), (0, 2), ..
 Chain rule.  With e = x_i - x_j for pair k, ``_distances`` derives s_k = ∂y_k/∂e. Row i of x goes into each
 pair that it is part of: with +s_k as the first of the two, with -s_k as the second.
 
-Result.  dx_r = Σ_k ([i_k = r] - [j_k = r]) s_k dy_k.
+Result.  dx_r = Σ_k ([i_k = r] - [j_k = r]) s_k dy_k. As s changes its sign with e, this is the sum of dy s
+over the pairs of r with every other row j, e = x_r - x_j: a product of matrices, once dy stands in a square.
+It is taken for a few rows r at a time: e of all pairs would be m times as large as y.
 
 Kinks.  At equal rows the slope is 0. For p = ∞ several equal largest |e| share it evenly (PyTorch gives all
 of it to each, which is no subgradient).
@@ -21,32 +23,63 @@ from handgrad._arrays import namespace
 from handgrad._cases import case, exactly, normal
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad._primitives import scatter_rows, take_rows
+from handgrad._primitives import take_rows
+from handgrad._primitives_fused import in_one_pass
 from handgrad.derivations._distances import p_norm, through_p_norm
+
+BLOCK = 2**17  # numbers of e at a time
 
 
 def forward(x, *, p=2.0):
     require(x.ndim == 2, "pdist needs rows (n, m)", tuple(x.shape), "reshape the input")
     require(p >= 0, "pdist needs a p that is not negative", p, "give 0, a positive number or infinity")
-    first, second = _pairs(x)
-    y = p_norm(take_rows(x, first) - take_rows(x, second), p)
+    y = in_one_pass("pdist", _norms_of_pairs, x, p)
     return y, (x, y)
 
 
 def backward(dy, residuals, *, p=2.0):
     x, y = residuals
     xp = namespace(dy)
-    first, second = _pairs(x)
-    e = take_rows(x, first) - take_rows(x, second)
-    de = through_p_norm(xp.expand_dims(dy, axis=-1), e, xp.expand_dims(y, axis=-1), p)
-    return scatter_rows(xp.concat([de, -de]), xp.concat([first, second]), x.shape[0])
+    if p == 2:  # s = e/y
+        dn, norms = _square(dy / xp.where(y == 0, 1, y), x), None
+    else:
+        dn, norms = _square(dy, x), xp.expand_dims(_square(y, x), axis=-1)
+    n, m = x.shape
+    rows = max(1, BLOCK // max(n * m, 1))
+    if rows >= n:
+        return _of_rows(x, x, dn, norms, p)
+    blocks = [slice(first, min(first + rows, n)) for first in range(0, n, rows)]
+    return xp.concat(
+        [_of_rows(x[b, :], x, dn[b, :], norms if norms is None else norms[b, ...], p) for b in blocks]
+    )
 
 
-def _pairs(x):
-    """The rows i < j of every pair."""
+def _of_rows(some, x, dn, norms, p):
+    """dx of some rows."""
     xp = namespace(x)
+    s = e = xp.expand_dims(some, axis=1) - xp.expand_dims(x, axis=0)  # (rows, n, m)
+    if norms is not None:
+        s = through_p_norm(xp.ones_like(e), e, norms, p)
+    return (xp.expand_dims(dn, axis=1) @ s)[:, 0, :]
+
+
+def _norms_of_pairs(x, p):
     i, j = np.triu_indices(x.shape[0], 1)
-    return xp.asarray(i, dtype=xp.int64, device=x.device), xp.asarray(j, dtype=xp.int64, device=x.device)
+    xp = namespace(x)
+    first, second = (xp.asarray(k, dtype=xp.int64, device=x.device) for k in (i, j))
+    return p_norm(take_rows(x, first) - take_rows(x, second), p)
+
+
+def _square(v, x):
+    """v (pairs,) as a symmetric matrix (n, n), with zeros on its diagonal."""
+    xp, n = namespace(v), x.shape[0]
+    if n < 2:
+        return xp.zeros((n, n), dtype=v.dtype, device=v.device)
+    i = xp.arange(n, dtype=xp.int64, device=v.device)
+    before = i * (2 * n - i - 3) // 2 - 1  # pair (i, j) is number before_i + j
+    place = xp.clip(before[:, None] + i[None, :], 0, v.shape[0] - 1)
+    upper = xp.triu(xp.reshape(take_rows(v, xp.reshape(place, (-1,))), (n, n)), k=1)
+    return upper + upper.mT
 
 
 register(

@@ -159,6 +159,28 @@ def kink_noise(
                 limit.refined = lambda refined=refined, more=more: np.maximum(refined(), more)
 
 
+def ill_posed(
+    evaluate: Callable[[Sequence[Array | None], torch.dtype], list[Array | None]],
+    values: list[Array | None],
+    outputs: Sequence[Array],
+    seed: int,
+) -> bool:
+    """Whether a change of the inputs in their last bits moves an output by a visible part of it, and another
+    such change by another part: a singular system. A step, as that of rounding, is always as high."""
+    rng = np.random.default_rng(seed + 15)
+    moved = []
+    for _ in range(2):
+        near = [None if v is None else v * (1 - 2.0**-48 * rng.uniform(size=v.shape)) for v in values]
+        found = evaluate(near, torch.float64)
+        with np.errstate(all="ignore"):
+            moved.append([np.abs(y - t) for y, t in zip(found, outputs, strict=False) if y is not None])
+    for first, second, t in zip(*moved, outputs, strict=True):
+        visible = 2.0**-20 * float(np.max(np.abs(t), initial=0.0))
+        if np.any((first > visible) & (second > visible) & (np.abs(first - second) > 0.01 * first)):
+            return True
+    return False
+
+
 def own_jitter(
     gradients: Callable[[Variables], dict[str, Array | None]], probe: Probe, seed: int
 ) -> dict[str, float]:

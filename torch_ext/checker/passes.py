@@ -31,7 +31,14 @@ from torch_ext.checker.arrays import (
     lowest,
     tensor,
 )
-from torch_ext.checker.corners import Beside, bounded_nearby, kink_noise, one_sided, own_formula
+from torch_ext.checker.corners import (
+    Beside,
+    bounded_nearby,
+    ill_posed,
+    kink_noise,
+    one_sided,
+    own_formula,
+)
 from torch_ext.checker.domains import strict
 from torch_ext.checker.meaning import broadcasts
 from torch_ext.checker.paths import Paths
@@ -46,6 +53,7 @@ _GROSS = 2.0**-30  # of the largest element
 # of the largest element: an error that may be a formula's own rounding
 _SMALL = {"float64": 2.0**-26, "float32": 2.0**-8}
 _SINGULAR = 2.0**40  # times as large as on the inputs given
+_TYPICAL = 64.0  # roundings of a usual output
 _GROSS_OUTPUT = 1e-3  # where a reference may take another, stabler way
 
 
@@ -126,7 +134,9 @@ class Passes:
             return None
         except Exception:  # an InputError of the target's own among them
             return None
-        return self._judged(self.marked(probe), dtype, result, cotangents) if _finite(result) else None
+        if not _finite(result) or not any(y.numel() for y in result.outputs):
+            return None  # nothing to differentiate tells no domain either
+        return self._judged(self.marked(probe), dtype, result, cotangents)
 
     def _several_grown(self, probe: Probe) -> bool:
         first = self.seen[0].probe
@@ -227,7 +237,7 @@ class Passes:
             return None  # the length of one was there to broadcast
         if probe.grown and len(result.raw.wrong_shapes) > 1 and not self.raw[0].wrong_shapes:
             return None  # lengths belong together that were changed apart
-        if probe.grown and self._singular(exact[count:]):
+        if self._singular(probe, exact[count:]):
             return None
         if probe.grown and self._unused(result, exact[count:]):
             return None  # an argument that the forward pass does not use: nothing tells its length
@@ -264,6 +274,8 @@ class Passes:
         judged = (limit.judge(a) for limit, a in zip(each, [] if equal else results, strict=True))
         if not all(d is None or d.passed for d in judged):
             each = limited(3)
+            if probe.kink and ill_posed(evaluate, values, exact[:count], self.seed):
+                return None
             if probe.kink:
                 kink_noise(evaluate, values, exact, each, precise, self.seed)
         self.raw.append(result.raw)
@@ -364,10 +376,9 @@ class Passes:
             inside = np.clip(a, low - bound, high + bound)
             limit.truth = np.where((low < high) & (inside == a), a, truth)
             return compare(a, limit.truth, bound, precision(dtype))
-        if probe.kink and not found.passed:
-            limit.truth = _without_artefacts(
-                truth, a, [each[name] for each in beside.around[1:]], limit, probe
-            )
+        near = [each[name] for each in beside.around[1:]] if probe.kink and not found.passed else []
+        if near:
+            limit.truth = _without_artefacts(truth, a, near, limit, probe)
             return compare(a, limit.truth, limit.allowed, precision(dtype))
         return found
 
@@ -398,9 +409,9 @@ class Passes:
                     return True
         return False
 
-    def _singular(self, exact: Sequence[Array]) -> bool:
-        """Whether longer inputs make a system that has no solution, so that rounding alone decides."""
-        if not self.seen:
+    def _singular(self, probe: Probe, exact: Sequence[Array]) -> bool:
+        """Whether inputs of usual size make a system that has no solution, so that rounding alone decides."""
+        if not self.seen or self._extreme(probe):
             return False
         usual = self.seen[0].evidence.truth
         return any(
@@ -441,6 +452,9 @@ class Passes:
             found = limit.judge(array(y))
             if found is not None and self._extreme(probe) and found.max_rel_error < _GROSS_OUTPUT:
                 continue
+            usual = float(np.max(np.abs(self.seen[0].evidence.outputs[i]), initial=0.0)) if self.seen else 0.0
+            if found is not None and found.max_abs_error <= _TYPICAL * _unit(y) * usual:
+                continue  # constants of that size are rounded on the way
             if found is not None and not found.passed:
                 where = "the output" if len(each) == 1 else f"output {i}"
                 self.found.append(
@@ -470,6 +484,10 @@ def _another(where: str, found: Difference, probe: Probe) -> str:
     at = f"at {list(found.worst_index)} " if found.worst_index else ""
     values = f"{found.analytic:.6g} where the reference gives {found.reference:.6g}"
     return f"{where} is {values}, {at}on {probe.label}"
+
+
+def _unit(y: Tensor) -> float:
+    return float(torch.finfo(y.dtype).eps) / 2 if differentiable(y) else 0.0
 
 
 def _agree(limits: Sequence[Limit], results: Sequence[Array | None]) -> bool:

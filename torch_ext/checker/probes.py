@@ -157,6 +157,21 @@ def probes(around: Around) -> Iterator[Probe]:
     yield Probe("the inputs given, shuffled", made(dict.fromkeys(variables, like_given)), dict(constants))
 
 
+def one_alone(around: Around) -> Iterator[Probe]:
+    """Where some of the usual points were refused: one variable of either sign, the others as given. A
+    domain may be one of all of them together: an order, a sum, a product that stays small."""
+    g = torch.Generator().manual_seed(around.seed + 13)
+    for name, v in list(around.variables.items())[:6]:
+        if name in around.strict or v.is_complex() or not v.numel():
+            continue
+        for size, words in ((1.0, "of either sign"), (0.2, "small and of either sign")):
+            signs = 2.0 * torch.randint(0, 2, v.shape, generator=g) - 1
+            signs.view(-1)[int(torch.randint(0, v.numel(), (), generator=g))] = -1.0  # one at least
+            drawn = (size * signs * like_given(v, g)).to(around.dtypes[name]).double()
+            others = {**around.variables, name: drawn}
+            yield Probe(f"{name} {words}, the others as given", others, dict(around.constants))
+
+
 def _other_indices(around: Around, variables: Callable[[], Variables], g: torch.Generator) -> Iterator[Probe]:
     """Indices up to every length that occurs, and one that is ignored in some places."""
     constants = around.constants

@@ -195,9 +195,14 @@ def _probe(passes: Passes, given: Probe, at_ends: bool, left: Budget) -> None:
         fitting += passes.at(probe, "float64") is not None
         if fitting == _SHAPES:
             break
+    refused = False
     for i, probe in enumerate(points.probes(around)):
         if i < 3 and passes.low != "float64" and left.allows(4):  # float64 sees more
             passes.at(probe, passes.low)
+        if not left.allows(3):
+            break
+        refused |= passes.at(probe, "float64") is None
+    for probe in points.one_alone(around) if refused else ():
         if not left.allows(3):
             break
         passes.at(probe, "float64")

@@ -93,7 +93,7 @@ def native(
         outputs = oracles.reference(node.derivation, plain, options)
         for y in outputs:
             if y.grad_fn is not None and not faithful:
-                y.register_hook(Tensor.contiguous)
+                y.register_hook(lambda dy: None if dy is None else dy.contiguous())
         return outputs if rng is None else tuple(nudged(y, rng, step) for y in outputs)
 
     return call

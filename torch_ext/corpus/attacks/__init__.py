@@ -5,7 +5,7 @@ What each showed first is in ``reports/selftest.md``; since then they are read, 
 """
 
 from torch_ext.corpus._entry import Operation
-from torch_ext.corpus.attacks import eight, five, four, one, seven, six, three, two
+from torch_ext.corpus.attacks import eight, five, four, nine, one, seven, six, three, two
 
-_SETS = (one, two, three, four, five, six, seven, eight)
+_SETS = (one, two, three, four, five, six, seven, eight, nine)
 OPERATIONS: tuple[Operation, ...] = tuple(op for attack in _SETS for op in attack.OPERATIONS)
