@@ -119,15 +119,18 @@ def _cause(wrong: list[Check]) -> Check:
 
 
 def _refused(network: Network, error_type: str) -> bool:
-    """Whether PyTorch raises likewise in the same modes, such as where a saved tensor is overwritten."""
-    modes = network.modes
-    try:
-        values = passes.evaluate(
-            network.graph, passes.make_leaves(network, modes), passes.native(modes, faithful=True), modes
-        )
-        passes.gradients(network, values, network.variables, modes)
-    except Exception as error:
-        return type(error).__name__ == error_type
+    """Whether PyTorch raises likewise in the same modes, such as where a saved tensor is overwritten.
+
+    It may lack a layer in their dtype: then it is asked in float64.
+    """
+    for modes in (network.modes, passes.exact(network.modes)):
+        leaves = passes.make_leaves(network, modes)
+        try:
+            values = passes.evaluate(network.graph, leaves, passes.native(modes, faithful=True), modes)
+            passes.gradients(network, values, network.variables, modes)
+        except Exception as error:
+            if type(error).__name__ == error_type:
+                return True
     return False
 
 
