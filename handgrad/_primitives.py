@@ -260,9 +260,8 @@ def scatter(updates: Array, index: Array, n: int) -> Array:
     """The transpose of taking along the last axis: (..., m) and (..., m) in [0, n) -> (..., n), added up."""
     xp = namespace(updates)
     if library(xp) == "torch":
-        zeros = xp.broadcast_to(
-            updates.new_zeros(()), (*updates.shape[:-1], n)
-        )  # scatter_add copies it anyway
+        # scatter_add copies what it adds to: one number stands for all zeros
+        zeros = xp.broadcast_to(updates.new_zeros(()), (*updates.shape[:-1], n))
         return zeros.scatter_add(-1, index, updates)
     if library(xp) == "numpy":
         rows = size(updates.shape[:-1])

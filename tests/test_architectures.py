@@ -257,6 +257,10 @@ def test_a_file_by_hand():
             r"nodes\[0\]\.args\[0\]: .*no cycle.*nodes\[1\]",
         ),
         (text([node("a", "relu", "a")]), "no cycle"),
+        (
+            text([node("a", "huber_loss", "x", None)]),
+            r"nodes\[0\]\.args\[1\]: huber_loss needs t; received none",
+        ),
         (text([node("a", "relu", "x", "x")]), r"nodes\[0\]\.args: relu takes at most 1: x; received 2"),
         (
             text([node("a", "relu", "x", slope=1)]),

@@ -190,10 +190,13 @@ class Builder:
         """The value, moved where it comes near to a kink or a tie."""
         x = self.values[value]
         if spec.kind == "distinct":
-            gaps = np.diff(np.sort(x, axis=None))
+            order = np.argsort(x, axis=None, kind="stable")
+            gaps = np.diff(x.ravel()[order])
             if not np.any((gaps < 1e-5) & ~(known & (gaps == 0))):
                 return value
-            return self.known_apply("add", value, self.leaf(Spec(spec.shape, "distinct"), "apart"))
+            apart = np.empty(x.size)
+            apart[order] = np.arange(x.size) * round(2 / x.size, 3)  # the order stays: no new ties
+            return self.known_apply("add", value, self.leaf(exactly(apart.reshape(x.shape)), "apart"))
         near = np.zeros(x.shape)
         for kink in spec.values:
             off = x - kink

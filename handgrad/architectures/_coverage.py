@@ -7,8 +7,10 @@ defaults of the registered derivations name.
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from handgrad._cases import Case
@@ -39,10 +41,21 @@ def value_class(value: Any) -> str:
 def _values(derivation: Derivation, given: Sequence[bool], options: Mapping[str, Any]) -> list[Value]:
     """The option values of one call, defaults included; a call of a layer that has none has one: "()"."""
     found = [f"{name}={value_class(v)}" for name, v in {**_defaults(derivation), **options}.items()]
-    optional = derivation.inputs[1:] if not derivation.variadic else ()
-    for i, name in enumerate(optional, start=1):
-        found.append(f"{name} {'given' if i < len(given) and given[i] else 'absent'}")
+    for i, name in enumerate(derivation.inputs):
+        if name in optional_inputs(derivation):
+            found.append(f"{name} {'given' if i < len(given) and given[i] else 'absent'}")
     return [(derivation.name, text) for text in found or ["()"]]
+
+
+@cache
+def optional_inputs(derivation: Derivation) -> frozenset[str]:
+    """The inputs that may be left out: those with a default, and those that a case leaves out."""
+    parameters = inspect.signature(derivation.forward).parameters
+    found = {name for name in derivation.inputs if parameters[name].default is None}
+    for case in derivation.cases:
+        names = derivation.input_names(len(case.inputs))
+        found.update(name for name, spec in zip(names, case.inputs, strict=True) if spec is None)
+    return frozenset(found)
 
 
 def _defaults(derivation: Derivation) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from handgrad._cases import Spec
 from handgrad._derivation import registry
 from handgrad._errors import InputError
 from handgrad.architectures._architecture import FLOATING, FORMAT, VERSION, Architecture, drawn
+from handgrad.architectures._coverage import optional_inputs
 from handgrad.graph import Graph, Node
 
 MOST_BYTES = 2**22
@@ -229,6 +230,10 @@ def _nodes(data: Sequence[Mapping[str, Any]], leaves: Mapping[str, Spec]) -> lis
         n, takes = len(given["args"]), len(derivation.inputs)
         if not derivation.variadic and n > takes:
             _refuse(f"{place}.args", f"{layer} takes at most {takes}: {', '.join(derivation.inputs)}", f"{n}")
+        for j, name in enumerate(derivation.inputs):
+            absent = j >= n or given["args"][j] is None
+            if absent and name not in optional_inputs(derivation) and not derivation.variadic:
+                _refuse(f"{place}.args[{j}]", f"{layer} needs {name}", "none", "name its edge")
         for option in given.get("options", {}):
             if option not in derivation.options:
                 known = ", ".join(derivation.options) or "none"

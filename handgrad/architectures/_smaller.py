@@ -19,6 +19,7 @@ import numpy as np
 from handgrad._arrays import Array, Shape, is_floating, size
 from handgrad._cases import Spec
 from handgrad.architectures._architecture import Architecture, drawn, measure, restricted
+from handgrad.architectures._coverage import optional_inputs
 from handgrad.graph import Node
 
 Leaves = Mapping[str, Spec]
@@ -219,8 +220,9 @@ def _default_options(made: Architecture) -> Iterator[Architecture]:
             for plainer in _plainer(value):
                 changed = replace(node, options={**node.options, name: plainer})
                 yield _with(made, [*nodes[:i], changed, *nodes[i + 1 :]])
+        names = node.derivation.input_names(len(node.args))
         for j, edge in enumerate(node.args):
-            if edge is not None and j > 0:
+            if edge is not None and names[j] in optional_inputs(node.derivation):
                 args = (*node.args[:j], None, *node.args[j + 1 :])
                 yield _with(made, [*nodes[:i], replace(node, args=args), *nodes[i + 1 :]])
 

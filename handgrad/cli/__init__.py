@@ -12,7 +12,7 @@ import click
 import handgrad
 from handgrad._errors import HandgradError
 
-COMMANDS = ("crossval", "check", "lecture", "graph", "train", "layers", "compare", "bench")
+COMMANDS = ("crossval", "fuzz", "check", "lecture", "graph", "train", "layers", "compare", "bench")
 
 
 class _Commands(click.Group):

@@ -10,7 +10,8 @@ symbols, and a path moves through z by 0, 1 or 2 places a step; 2 only over a bl
 classes. Let α_t(s) be the log of the sum over all beginnings that are at place s at step t:
     α_0(s) = x_0(z_s) for s = 0, 1;    α_t(s) = x_t(z_s) + log Σ_{s' → s} exp α_{t-1}(s')
 and the paths may end at the last two places: log p = log Σ_{s = 2S - 1, 2S} exp α_{T-1}(s), l = -log p.
-The mean divides l_n by the length of its target (at least 1) first.
+The mean divides l_n by the length of its target (at least 1) first. The largest x_t(z_s) of each step is
+taken out before, and added to log p in the end: α then stays small, and its rounding error with it.
 
 Chain rule.  β_t(s) is the same sum over all ends, from step t + 1 on:
     β_{T-1}(s) = 0 for the last two places;    β_t(s) = log Σ_{s → s'} exp(x_{t+1}(z_s') + β_{t+1}(s'))
@@ -38,8 +39,8 @@ from handgrad._arrays import cast, namespace
 from handgrad._cases import case, labels, normal
 from handgrad._derivation import register
 from handgrad._errors import require
-from handgrad._primitives import scatter
-from handgrad._primitives_losses import constant, log_add_exp
+from handgrad._primitives import scatter, wide_sum
+from handgrad._primitives_losses import constant, log_add_exp, log_sum_exp
 from handgrad.derivations._losses import reduce, require_values, spread
 
 _NONE = -1e30  # the logarithm of a probability of 0: finite, so that no difference of two is NaN
@@ -49,11 +50,14 @@ def forward(x, targets, input_lengths, target_lengths, *, blank=0, reduction="me
     xp = namespace(x)
     _check(x, targets, input_lengths, target_lengths, blank)
     z, skip = _places(x, targets, target_lengths, blank)
-    emitted = _emitted(x, z)
+    emitted, taken = _emitted(x, z)
     alpha = _alphas(emitted, skip)
     log_p = _log_likelihood(alpha, input_lengths, target_lengths)
     impossible = log_p < _NONE / 2
-    loss = xp.where(impossible, 0 if zero_infinity else inf, -log_p)
+    counts = xp.arange(x.shape[0], device=x.device)[:, None] < input_lengths
+    taken = wide_sum(xp.where(counts, taken, 0), (0,))[0, ...]
+    loss = cast(-(cast(log_p, taken.dtype) + taken), x.dtype)
+    loss = xp.where(impossible, 0 if zero_infinity else inf, loss)
     if reduction == "mean":
         loss = loss / _length(target_lengths, x)
     return reduce(loss, reduction), (x, targets, input_lengths, target_lengths, alpha, log_p)
@@ -63,7 +67,7 @@ def backward(dy, residuals, *, blank=0, reduction="mean", zero_infinity=False):
     x, targets, input_lengths, target_lengths, alpha, log_p = residuals
     xp = namespace(dy)
     z, skip = _places(x, targets, target_lengths, blank)
-    beta = _betas(_emitted(x, z), skip, input_lengths, target_lengths)
+    beta = _betas(_emitted(x, z)[0], skip, input_lengths, target_lengths)
     dl = spread(dy, log_p.shape, reduction)
     if reduction == "mean":
         dl = dl / _length(target_lengths, x)
@@ -92,11 +96,17 @@ def _places(x, targets, target_lengths, blank):
 
 
 def _emitted(x, z):
-    """x_t(z_s): (T, N, 2S + 1)."""
+    """x_t(z_s) less the largest of its step (T, N, 2S + 1), and these (T, N).
+
+    What is taken from a step is taken from every path: it cancels in γ, and the sums stay small and exact.
+    """
     xp = namespace(x)
     places = xp.broadcast_to(z, (x.shape[0], *z.shape))
     e = xp.take_along_axis(x, places, axis=-1)
-    return xp.where(e < _NONE, _NONE, e)
+    e = xp.where(e < _NONE, _NONE, e)
+    largest = constant(xp.max(e, axis=-1, keepdims=True))
+    largest = xp.where(largest < _NONE / 2, 0, largest)
+    return e - largest, xp.squeeze(largest, axis=-1)
 
 
 def _is_last(z_size, target_lengths):
@@ -147,14 +157,6 @@ def _betas(emitted, skip, input_lengths, target_lengths):
     return xp.stack(found[::-1])
 
 
-def _log_sum(a, axis):
-    """log Σ exp(a) along an axis, at least log 0. The largest is taken out first: what is chosen cancels."""
-    xp = namespace(a)
-    largest = constant(xp.max(a, axis=axis, keepdims=True))
-    total = xp.log(xp.sum(xp.exp(a - largest), axis=axis)) + xp.squeeze(largest, axis=axis)
-    return xp.where(total < _NONE, _NONE, total)
-
-
 def _log_likelihood(alpha, input_lengths, target_lengths):
     """log p of each target, (N,)."""
     xp = namespace(alpha)
@@ -163,7 +165,7 @@ def _log_likelihood(alpha, input_lengths, target_lengths):
     at = xp.broadcast_to(xp.reshape(at, (1, n, 1)), (1, n, places))
     final = xp.take_along_axis(alpha, at, axis=0)[0, ...]
     of_ends = xp.where(_is_last(places, target_lengths), final, _NONE)
-    log_p = _log_sum(of_ends, 1)
+    log_p = log_sum_exp(of_ends, 1)
     # no step at all reads as the empty target, and as no other
     return xp.where(input_lengths > 0, log_p, xp.where(target_lengths > 0, _NONE, 0 * log_p))
 

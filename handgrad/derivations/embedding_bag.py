@@ -67,25 +67,28 @@ def forward(
     if mode == "max":
         place = argmax_rows(rows, bag, bags)  # (B, d): a, and -1 in an empty bag
         y = xp.where(place < 0, 0, _at(rows, place))
-        return cast(y, w.dtype), (index, place, None, w, shape)
+        return cast(y, w.dtype), (index, place, None, None, tuple(w.shape), shape)
     factor = None  # c, (m, 1)
     if per_sample_weights is not None:
         factor = cast(xp.reshape(per_sample_weights, (-1, 1)), rows.dtype)
     elif mode == "mean":
-        counts = scatter_rows(xp.ones_like(rows[:, :1]), bag, bags + 1)
-        factor = 1 / take_rows(counts, bag)
+        factor = _shares(bag, bags, rows)
     y = scatter_rows(rows if factor is None else rows * factor, bag, bags + 1)[:bags, ...]
-    return cast(y, w.dtype), (index, bag, factor, w, shape)
+    table = None if per_sample_weights is None else w  # their gradient needs it
+    factor = None if mode == "mean" else factor  # kept, it would count as something to differentiate
+    return cast(y, w.dtype), (index, bag, factor, table, tuple(w.shape), shape)
 
 
 def backward(dy, residuals, needs, *, mode="mean", scale_grad_by_freq=False, sparse=False, **_):
-    index, where, factor, w, shape = residuals
-    xp, n = namespace(dy), w.shape[0]
+    index, where, factor, w, (n, d), shape = residuals
+    xp = namespace(dy)
     dy = cast(dy, xp.float32) if is_half(dy) else dy
     if mode == "max":
         dy = xp.where(where < 0, 0, dy)  # an empty bag copied nothing
-        row = _at(xp.broadcast_to(index[:, None], (index.shape[0], w.shape[1])), where)
+        row = _at(xp.broadcast_to(index[:, None], (index.shape[0], d)), where)
         return None, scatter(dy.mT, row.mT, n).mT, None, None
+    if mode == "mean":
+        factor = _shares(where, dy.shape[0], dy)
     of_no_bag = xp.zeros((1, dy.shape[1]), dtype=dy.dtype, device=dy.device)
     dy = take_rows(xp.concat([dy, of_no_bag]), where)  # (m, d): dy_b at each place of bag b
     dw = ds = None
@@ -107,6 +110,13 @@ def _bags(index, offsets, include_last):
     places = xp.arange(index.shape[0], dtype=offsets.dtype, device=offsets.device)
     bag = xp.searchsorted(offsets, places, side="right") - 1
     return offsets.shape[0] - (1 if include_last else 0), bag
+
+
+def _shares(bag, bags, like):
+    """1/N_b for the bag b of each place, (m, 1), in the dtype of ``like``."""
+    xp = namespace(like)
+    ones = xp.ones((bag.shape[0], 1), dtype=like.dtype, device=like.device)
+    return 1 / take_rows(scatter_rows(ones, bag, bags + 1), bag)
 
 
 def _at(rows, place):

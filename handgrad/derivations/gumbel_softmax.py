@@ -67,7 +67,7 @@ register(
     differentiable=("x",),
     fit=lambda rng, shape: (
         case("fit", normal(*shape), normal(*shape), tau=float(rng.uniform(0.5, 2)), dim=some_axis(rng, shape))
-        if shape
+        if shape and 0 not in shape
         else None
     ),
     cases=[

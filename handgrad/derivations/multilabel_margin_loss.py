@@ -18,11 +18,14 @@ Errors: shapes that differ, a class out of range, an unknown reduction.
 Source: PyTorch documentation, torch.nn.MultiLabelMarginLoss.
 """
 
+from operator import gt
+
 from handgrad._arrays import cast, namespace
 from handgrad._cases import case, exactly, labels, normal
 from handgrad._derivation import register
 from handgrad._errors import require
 from handgrad._primitives import scatter
+from handgrad._primitives_choices import choose
 from handgrad.derivations._losses import reduce, require_values, spread
 
 
@@ -38,7 +41,7 @@ def backward(dy, residuals, *, reduction="mean"):
     xp = namespace(dy)
     h, pairs, index, n = _pairs(x, t)
     dl = xp.expand_dims(spread(dy, x.shape[:-1], reduction) / n, axis=-1)
-    g = xp.where(h > 0, pairs, 0)
+    g = choose(gt, h, 0, pairs, 0)
     return (xp.sum(g, axis=-2) - scatter(xp.sum(g, axis=-1), index, n)) * dl
 
 

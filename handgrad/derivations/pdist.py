@@ -7,6 +7,7 @@ pair that it is part of: with +s_k as the first of the two, with -s_k as the sec
 
 Result.  dx_r = Σ_k ([i_k = r] - [j_k = r]) s_k dy_k. As s changes its sign with e, this is the sum of dy s
 over the pairs of r with every other row j, e = x_r - x_j: a product of matrices, once dy stands in a square.
+It is taken for a few rows r at a time: e of all pairs would be m times as large as y.
 
 Kinks.  At equal rows the slope is 0. For p = ∞ several equal largest |e| share it evenly (PyTorch gives all
 of it to each, which is no subgradient).
@@ -26,6 +27,8 @@ from handgrad._primitives import take_rows
 from handgrad._primitives_fused import in_one_pass
 from handgrad.derivations._distances import p_norm, through_p_norm
 
+BLOCK = 2**17  # numbers of e at a time
+
 
 def forward(x, *, p=2.0):
     require(x.ndim == 2, "pdist needs rows (n, m)", tuple(x.shape), "reshape the input")
@@ -37,12 +40,26 @@ def forward(x, *, p=2.0):
 def backward(dy, residuals, *, p=2.0):
     x, y = residuals
     xp = namespace(dy)
-    e = xp.expand_dims(x, axis=1) - xp.expand_dims(x, axis=0)  # (n, n, m)
     if p == 2:  # s = e/y
-        s, dn = e, _square(dy / xp.where(y == 0, 1, y), x)
+        dn, norms = _square(dy / xp.where(y == 0, 1, y), x), None
     else:
-        s = through_p_norm(xp.ones_like(e), e, xp.expand_dims(_square(y, x), axis=-1), p)
-        dn = _square(dy, x)
+        dn, norms = _square(dy, x), xp.expand_dims(_square(y, x), axis=-1)
+    n, m = x.shape
+    rows = max(1, BLOCK // max(n * m, 1))
+    if rows >= n:
+        return _of_rows(x, x, dn, norms, p)
+    blocks = [slice(first, min(first + rows, n)) for first in range(0, n, rows)]
+    return xp.concat(
+        [_of_rows(x[b, :], x, dn[b, :], norms if norms is None else norms[b, ...], p) for b in blocks]
+    )
+
+
+def _of_rows(some, x, dn, norms, p):
+    """dx of some rows."""
+    xp = namespace(x)
+    s = e = xp.expand_dims(some, axis=1) - xp.expand_dims(x, axis=0)  # (rows, n, m)
+    if norms is not None:
+        s = through_p_norm(xp.ones_like(e), e, norms, p)
     return (xp.expand_dims(dn, axis=1) @ s)[:, 0, :]
 
 

@@ -21,6 +21,7 @@ from handgrad._cases import case, exactly, normal, smooth
 from handgrad._derivation import register
 from handgrad._errors import require
 from handgrad._primitives_choices import choose
+from handgrad._primitives_fused import in_one_pass
 
 
 def forward(x, w):
@@ -31,7 +32,7 @@ def forward(x, w):
         f"weights of shape {tuple(w.shape)}",
         "give a vector of that length",
     )
-    return leaky(x, _along_channels(w, x)), (x, w)
+    return in_one_pass("prelu", _leaky, x, w), (x, w)
 
 
 def backward(dy, residuals, *, needs=(True, True)):
@@ -44,6 +45,10 @@ def backward(dy, residuals, *, needs=(True, True)):
     if not w.ndim or w.shape[0] == 1:
         return dx, xp.reshape(xp.sum(each), tuple(w.shape))
     return dx, xp.sum(each, axis=(0, *range(2, x.ndim)))
+
+
+def _leaky(x, w):
+    return leaky(x, _along_channels(w, x))
 
 
 def leaky(x, slope, *, where=None):

@@ -76,7 +76,11 @@ def layers(
         for i, entry in enumerate(chosen):
             if progress is not None:
                 progress(i, len(chosen), entry.name)
-            if (row := measure(entry, repeat)) is not None:
+            try:
+                row = measure(entry, repeat)
+            except NotImplementedError:  # a variant that is not derived, and says so
+                continue
+            if row is not None:
                 rows.append(row)
     finally:
         torch.set_num_threads(threads)
@@ -93,7 +97,7 @@ def measure(entry: Entry, repeat: int = 7) -> LayerRow | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         given = sample.given if known else enlarged(sample)
-        if not _runs(sample, given):  # integers, or nothing derived
+        if not _runs(sample, given):  # integers, or PyTorch has no gradient
             return None
         calls = {side: _step(sample, side, given) for side in _SIDES}
         row = LayerRow(entry.name, _shapes(given) + _shapes(_output(sample, given)))
@@ -120,10 +124,12 @@ def _step(sample: Sample, side: str, given: Given) -> Callable[[Any], Any]:
         wanted = [v for v in leaves if isinstance(v, Tensor) and v.requires_grad]
         wanted += [] if module is None else [p for p in module.parameters() if p.requires_grad]
         kept: dict[int, int] = {}
+        parameters = {p.data_ptr() for p in wanted if isinstance(p, torch.nn.Parameter)}
 
         def keep(x: Tensor) -> Tensor:
             storage = x.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
+            if storage.data_ptr() not in parameters:  # which exist anyway
+                kept[storage.data_ptr()] = storage.nbytes()
             return x
 
         torch.manual_seed(SEED)

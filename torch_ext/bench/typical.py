@@ -48,6 +48,16 @@ def _cell(g: torch.Generator) -> Any:
     return (128, 128), {}, (_x(g, 64, 128),)
 
 
+def _lazy(make: Callable[[torch.Generator], Any]) -> Callable[[torch.Generator], Any]:
+    """The same of a lazy layer, which finds out its number of inputs."""
+
+    def made(g: torch.Generator) -> Any:
+        (_, *args), kwargs, inputs = make(g)
+        return tuple(args), kwargs, inputs
+
+    return made
+
+
 def _ctc(g: torch.Generator) -> Call:
     x = torch.randn(50, 16, 20, generator=g).log_softmax(-1).requires_grad_()
     targets = 1 + _class(g, 19, 16, 20)
@@ -71,6 +81,8 @@ _FUNCTIONS: dict[str, Callable[[torch.Generator], Any]] = {
     "linear": lambda g: ((_x(g, 512, 256), _x(g, 256, 256), _x(g, 256)), {}),
     "bilinear": lambda g: ((_x(g, 128, 32), _x(g, 128, 32), _x(g, 32, 32, 32)), {}),
     "matmul": lambda g: ((_x(g, 256, 256), _x(g, 256, 256)), {}),
+    "grid_sample": lambda g: ((_x(g, 4, 16, 32, 32), _x(g, 4, 24, 24, 2)), {"align_corners": False}),
+    "avg_pool3d": lambda g: ((_x(g, 4, 8, 16, 16, 16), 2), {}),
     "conv_tbc": lambda g: ((_x(g, 64, 16, 32), _x(g, 3, 32, 32), _x(g, 32)), {}),
 }
 
@@ -121,6 +133,15 @@ _MODULES: dict[str, Callable[[torch.Generator], Any]] = {
         {},
         (_x(g, 256, 64), _class(g, 1000, 256)),
     ),
+    **{
+        kind: lambda g: ((32,), {}, (_x(g, 8, 32, 28, 28),))
+        for kind in ("BatchNorm2d", "SyncBatchNorm", "InstanceNorm2d")
+    },
+    **{
+        kind: lambda g: ((16,), {}, (_x(g, 4, 16, 14, 14, 14),)) for kind in ("BatchNorm3d", "InstanceNorm3d")
+    },
+    "FractionalMaxPool2d": lambda g: ((2,), {"output_ratio": 0.5}, (_x(g, 8, 16, 32, 32),)),
+    "FractionalMaxPool3d": lambda g: ((2,), {"output_ratio": 0.5}, (_x(g, 4, 8, 16, 16, 16),)),
     "Conv1d": lambda g: ((32, 32, 3), {"padding": 1}, (_x(g, 8, 32, 256),)),
     "Conv2d": lambda g: ((16, 32, 3), {"padding": 1}, (_x(g, 4, 16, 28, 28),)),
     "Conv3d": lambda g: ((8, 8, 3), {"padding": 1}, (_x(g, 2, 8, 12, 12, 12),)),
@@ -128,3 +149,4 @@ _MODULES: dict[str, Callable[[torch.Generator], Any]] = {
     "ConvTranspose2d": lambda g: ((32, 16, 3), {"stride": 2}, (_x(g, 4, 32, 14, 14),)),
     "ConvTranspose3d": lambda g: ((8, 8, 3), {"stride": 2}, (_x(g, 2, 8, 6, 6, 6),)),
 }
+_MODULES |= {f"Lazy{k}": _lazy(make) for k, make in _MODULES.items() if k.startswith(("Conv", "BatchNorm"))}

@@ -324,4 +324,5 @@ def describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = next((f for f in reversed(frames) if Path(f.filename).parent.name == "derivations"), None)
     where = f" ({Path(place.filename).name}:{place.lineno})" if place else ""
-    return f"{type(error).__name__}: {error}{where}"
+    said = " ".join(str(error).split("\n\n")[0].split())  # PyTorch's may go on for pages
+    return f"{type(error).__name__}: {said if len(said) < 400 else said[:400] + ' ...'}{where}"

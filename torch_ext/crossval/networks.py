@@ -8,26 +8,26 @@ that one wrong layer is named and its neighbours are not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-import torch_ext
 from handgrad._arrays import size
-from handgrad._derivation import Derivation
 from handgrad._errors import LayerError
-from handgrad.architectures import generate
-from handgrad.checking import nudge
+from handgrad.architectures import Architecture, generate
+from handgrad.checking import precision
+from handgrad.checking.tolerances import ROUNDED, STABLE
 from handgrad.graph import Graph, Node
 from handgrad.report import Check
 from torch_ext import oracles
+from torch_ext.crossval import passes
 from torch_ext.crossval.layers import describe, generator
+from torch_ext.crossval.passes import PRECISION, Values, by_functions, by_numpy, lowest
 from torch_ext.limits import Limit, Scale, limits
 
-Values = Mapping[str, np.ndarray]
+_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,19 @@ class Network:
     values: Values
     cotangents: Values
     seed: int = 0
+    modes: Mapping[str, Any] = field(default_factory=dict)
+    exact: frozenset[str] = frozenset()  # inputs of chosen numbers, which may be those of kinks
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The inputs whose gradient is asked for: floating, and not frozen."""
+        frozen = self.modes.get("frozen", ())
+        return tuple(n for n, x in self.values.items() if x.dtype == np.float64 and n not in frozen)
 
     def check(self) -> list[Check]:
         """Lockstep first: what it names explains an end-to-end difference."""
         try:
-            reference = _Reference(self)
+            reference = Reference(self)
         except Exception as error:
             return [self.failed("reference", "", f"PyTorch raises {describe(error)}")]
         local = [check for node in self.graph.functions for check in self.lockstep(node, reference)]
@@ -58,7 +66,7 @@ class Network:
 
     # --- lockstep -----------------------------------------------------------------------
 
-    def lockstep(self, node: Node, reference: _Reference) -> Iterator[Check]:
+    def lockstep(self, node: Node, reference: Reference) -> Iterator[Check]:
         """One layer on the reference's own inputs and incoming gradient."""
         derivation = node.derivation
         inputs = [None if edge is None else reference.values[edge] for edge in node.args]
@@ -87,8 +95,10 @@ class Network:
             "float64",
             elements,
             rng,
+            kinks=[i for i, edge in enumerate(node.args) if edge in self.exact],
             arguments=[*(None for _ in truth.outputs), *inputs],
             scale=Scale.of(cotangents, truth.outputs, [*inputs, *truth.outputs]),
+            draws=1,
         )
         names = [*derivation.outputs, *(f"d_{n}" for n in derivation.input_names(len(inputs)))]
         for name, a, limit in zip(names, [*outputs, *gradients], each, strict=True):
@@ -96,10 +106,10 @@ class Network:
 
     # --- end to end -----------------------------------------------------------------------
 
-    def end_to_end(self, library: str, reference: _Reference, culprit: str) -> Iterator[Check]:
+    def end_to_end(self, library: str, reference: Reference, culprit: str) -> Iterator[Check]:
         """Every end's value and every input's gradient of the whole network."""
         try:
-            values, gradients = _by_numpy(self) if library == "numpy" else _by_functions(self)
+            values, gradients = by_numpy(self) if library == "numpy" else by_functions(self)
         except Exception as error:
             for name in reference.limits:  # under the names they have when all is well: none vanishes
                 where = f"end to end / {library} / {name}"
@@ -109,15 +119,19 @@ class Network:
             **{end: values[end] for end in self.graph.outputs},
             **{f"d_{n}": g for n, g in gradients.items()},
         }
-        for name, limit in reference.limits.items():
+        modes = {} if library == "numpy" else self.modes
+        dtype = lowest(modes)
+        each = reference.limits if dtype == "float64" else reference.limits_in(modes)
+        for name, limit in each.items():
             where = f"end to end / {library} / {name}"
-            yield from self.compared(where, culprit, library, "autograd", name, found.get(name), limit)
+            yield from self.compared(where, culprit, library, "autograd", name, found.get(name), limit, dtype)
 
     # --- records --------------------------------------------------------------------------
 
     def compared(
-        self, where: str, layer: str, library: str, oracle: str, name: str, a: Any, limit: Limit
-    ) -> Iterator[Check]:
+        self, where: str, layer: str, library: str, oracle: str, name: str, a: Any, limit: Limit,
+        dtype: str = "float64",
+    ) -> Iterator[Check]:  # fmt: skip
         difference = limit.judge(None if a is None else np.asarray(a))
         if difference is not None:
             yield Check(
@@ -127,7 +141,7 @@ class Network:
                 layer=layer if oracle == "lockstep" or not difference.passed else "",
                 case=self.name,
                 library=library,
-                dtype="float64",
+                dtype=dtype,
                 oracle=oracle,
                 argument=name,
                 shape=() if limit.truth is None else limit.truth.shape,
@@ -171,64 +185,51 @@ def check_architecture(seed: int, layers: Sequence[str] | None = None) -> list[C
 
 def architecture(seed: int, layers: Sequence[str] | None = None) -> Network:
     """The random architecture of a seed, drawn."""
-    made = generate(seed, layers)
-    values = made.draw()
+    return drawn(generate(seed, layers))
+
+
+def drawn(made: Architecture) -> Network:
+    """An architecture with its numbers, rounded to the dtype that it runs in."""
+    dtype = passes.dtype_of(made.modes)
+    values = {name: passes.rounded(x, dtype) for name, x in made.draw().items()}
     computed = made.graph.forward(values).values
-    return Network(
-        f"architecture {seed}", "architectures", made.graph, values, made.cotangents(computed), seed
-    )
+    cotangents = {edge: passes.rounded(dy, dtype) for edge, dy in made.cotangents(computed).items()}
+    exact = frozenset(name for name, spec in made.leaves.items() if spec.kind == "exactly")
+    name = f"architecture {made.seed}"
+    return Network(name, "architectures", made.graph, values, cotangents, made.seed, made.modes, exact)
 
 
-# --- three ways to compute a network ---------------------------------------------------------
-
-
-def _by_numpy(network: Network) -> tuple[Values, Values]:
-    passed = network.graph.forward(network.values)
-    return passed.values, passed.backward(network.cotangents)
-
-
-def _by_functions(network: Network) -> tuple[Values, Values]:
-    def call(derivation: Derivation, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        return torch_ext.call(derivation, *_detached(derivation, args), **options)
-
-    values = network.graph.evaluate(_leaves(network.values), call)
-    return _arrays(values), _gradients(network, values, network.graph.inputs)
-
-
-class _Reference:
+class Reference:
     """The network by PyTorch's own functions: all values, all gradients, and how far rounding moves them."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self.values, self.gradients = self.run()
-        truth = self.ends(self.values, self.gradients)
+        self.truth = self.ends(self.values, self.gradients)
         inputs = list(network.values)
-
-        def listed(found: tuple[Values, Values]) -> list[np.ndarray | None]:
-            ends = self.ends(*found)
-            return [ends.get(name) for name in truth]
 
         def evaluate(moved: list[np.ndarray | None], dtype: torch.dtype) -> oracles.Arrays:
             given = {name: x for name, x in zip(inputs, moved, strict=True) if x is not None}
-            return listed(self.run(given, dtype))
+            return self.listed(self.run(given, {"dtype": str(dtype).removeprefix("torch.")}))
 
-        elements = max(size(v.shape) for v in self.values.values())
+        self.elements = max(size(v.shape) for v in self.values.values())
         each = limits(
             evaluate,
             list(network.values.values()),
-            oracles.Results(list(truth.values()), []),
+            oracles.Results(list(self.truth.values()), []),
             "float64",
-            elements,
+            self.elements,
             network.rng("noise"),
-            lambda rng: listed(self.run(rng=rng)),
-            arguments=[network.values.get(name.removeprefix("d_")) for name in truth],
+            lambda rng: self.listed(self.run(rng=rng)),
+            arguments=[network.values.get(name.removeprefix("d_")) for name in self.truth],
             scale=Scale.of(
                 network.cotangents.values(),
                 [self.values[e] for e in network.cotangents],
                 self.values.values(),
             ),
+            draws=1,
         )
-        self.limits = dict(zip(truth, each, strict=True))
+        self.limits = dict(zip(self.truth, each, strict=True))
 
     def ends(self, values: Values, gradients: Values) -> dict[str, np.ndarray]:
         """What is compared: the graph's ends, and the gradients of its inputs."""
@@ -236,59 +237,57 @@ class _Reference:
         found = {f"d_{name}": gradients[name] for name in graph.inputs if name in gradients}
         return {**{end: values[end] for end in graph.outputs}, **found}
 
+    def listed(self, found: tuple[Values, Values]) -> list[np.ndarray | None]:
+        ends = self.ends(*found)
+        return [ends.get(name) for name in self.truth]
+
     def run(
         self,
         inputs: Values | None = None,
-        dtype: torch.dtype = torch.float64,
+        modes: Mapping[str, Any] | None = None,
         rng: np.random.Generator | None = None,
+        step: float = 0.0,
     ) -> tuple[Values, Values]:
         """With ``rng``, every value is nudged on its way, as rounding would, to see where that leads."""
-
-        def call(derivation: Derivation, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-            # contiguous, values and what flows back into them: some of PyTorch's own backward passes raise
-            # otherwise (nll_loss after a transpose, conv_tbc before a concatenation)
-            plain = [x if x is None else x.contiguous() for x in _detached(derivation, args)]
-            outputs = oracles.reference(derivation, plain, options)
-            for y in outputs:
-                if y.grad_fn is not None:
-                    y.register_hook(lambda dy: None if dy is None else dy.contiguous())
-            return outputs if rng is None else tuple(_nudged(y, rng) for y in outputs)
-
-        leaves = _leaves(self.network.values if inputs is None else inputs, dtype)
-        given = leaves if rng is None else {name: _nudged(x, rng) for name, x in leaves.items()}
-        values = self.network.graph.evaluate(given, call)
+        network, modes = self.network, modes or {}
+        leaves = passes.make_leaves(network, modes, inputs)
+        if rng is not None:
+            leaves = {n: passes.nudged(x, rng, step) for n, x in leaves.items()}
+        values = passes.evaluate(network.graph, leaves, passes.native(rng=rng, step=step), modes)
         wanted = [edge for edge, v in values.items() if v.requires_grad]
-        return _arrays(values), _gradients(self.network, values, wanted)
+        return passes.arrays(values), passes.gradients(network, values, wanted)
+
+    def limits_in(self, modes: Mapping[str, Any]) -> dict[str, Limit]:
+        """What rounding explains where the network runs in lower precisions.
+
+        One rounded value may flip a kink further on. So an error is as good as its tensor: as PyTorch's
+        own, and as those of the exact network whose every value is moved by a unit roundoff.
+        """
+        p = precision(lowest(modes))
+        try:
+            own = self.listed(self.run(modes={name: modes[name] for name in modes.keys() & PRECISION}))
+        except (RuntimeError, NotImplementedError):  # PyTorch lacks an operator in that dtype
+            own = [None for _ in self.truth]
+        rng = self.network.rng("low")
+        moved = [self.listed(self.run(rng=rng, step=4 * p.unit)) for _ in range(_DRAWS)]
+        found = {}
+        for i, (name, t) in enumerate(self.truth.items()):
+            if t.dtype != np.float64:
+                found[name] = Limit(t, None, p.name)
+                continue
+            error = 2 * _furthest(own[i], t) + STABLE * max(_furthest(m[i], t) for m in moved)
+            largest = float(np.max(np.abs(t), where=np.isfinite(t), initial=0.0))
+            bound = np.full(t.shape, error + 2 * ROUNDED * p.unit * largest + p.subnormal)
+            low = own[i]
+            if low is not None:  # an overflow on the way, which PyTorch has too
+                bound = np.where(np.isfinite(low) | ~np.isfinite(t), bound, np.inf)
+            found[name] = Limit(t, bound, p.name)
+        return found
 
 
-def _detached(derivation: Derivation, args: Sequence[Any]) -> list[Any]:
-    """Arguments without a derivative (class weights, indices) carry none, as PyTorch demands of some."""
-    return [x if x is None or derivation.has_gradient(i) else x.detach() for i, x in enumerate(args)]
-
-
-def _nudged(y: Tensor, rng: np.random.Generator) -> Tensor:
-    if not y.is_floating_point():
-        return y
-    return y * torch.from_numpy(nudge(np.ones(tuple(y.shape)), rng)).to(y.dtype)
-
-
-def _leaves(values: Values, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    made = {name: oracles.tensor(x, dtype) for name, x in values.items()}
-    return {name: x.requires_grad_(x.is_floating_point()) for name, x in made.items() if x is not None}
-
-
-def _arrays(values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    return {edge: oracles.array(v) for edge, v in values.items()}
-
-
-def _gradients(
-    network: Network, values: Mapping[str, Tensor], wanted: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """The gradients of the edges ``wanted``; those that nothing flows into are left out."""
-    ends = [end for end in network.cotangents if values[end].requires_grad]
-    cotangents = [network.cotangents[end] for end in ends]
-    edges = [edge for edge in wanted if values[edge].requires_grad]
-    found = oracles.gradients(
-        [values[e] for e in ends], [values[e] for e in edges], range(len(edges)), cotangents
-    )
-    return {edge: dx for edge, dx in zip(edges, found, strict=True) if dx is not None}
+def _furthest(found: np.ndarray | None, truth: np.ndarray) -> float:
+    if found is None or found.shape != truth.shape:
+        return 0.0
+    with np.errstate(all="ignore"):
+        error = np.abs(found - truth)
+    return float(np.max(error, where=np.isfinite(error), initial=0.0))
