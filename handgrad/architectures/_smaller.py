@@ -51,8 +51,7 @@ def _values(made: Architecture) -> dict[str, Array] | None:
             values = made.graph.forward(made.draw()).values
     except Exception:
         return None
-    ends = [v for end in made.ends if (v := values[end]) is not None]  # an output may be left out
-    finite = all(bool(np.all(np.isfinite(v))) for v in ends if is_floating(v))
+    finite = all(bool(np.all(np.isfinite(values[end]))) for end in made.ends if is_floating(values[end]))
     return values if finite else None
 
 

@@ -35,6 +35,9 @@ LEFT_OUT = {
     "NLLLoss2d": "deprecated: PyTorch's documentation names NLLLoss in its place",
 }
 
+# entries of the databases for a part of a function that is refused, with a sentence
+VARIANTS_LEFT_OUT = {"norm/nuc": "the nuclear norm needs the derivation of a singular value decomposition"}
+
 
 def modules() -> list[str]:
     """Names of all public classes of modules in ``torch.nn``."""
